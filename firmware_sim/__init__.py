@@ -1,0 +1,1 @@
+"""Emulated microcontrollers, the C encoder and missions (see README.md)."""

@@ -1,0 +1,183 @@
+"""onboard-compress: previews of a few hundred bytes, as packets of which any subset makes a picture.
+
+The public API is `compress` and `decompress`; everything else may change between versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from onboard import encoder as _encoder
+from onboard import rate as _rate
+from onboard.decoder import Decoding
+from onboard.errors import InputError, OnboardError
+from onboard.model import Model, default_model
+from onboard.planes import check_picture, choose_window, enlarge, strips
+from onboard.wire import (
+    MAX_INDEX,
+    MAX_PACKET,
+    MAX_SCALE_LOG2,
+    Colour,
+    Curve,
+    Description,
+    Extension,
+    Window,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from onboard.ground import Decoded
+
+__version__ = "0.1.0"
+__all__ = ["OnboardError", "compress", "decompress"]
+
+DEFAULT_BPP = 0.1
+
+
+def compress(
+    picture: np.ndarray,
+    *,
+    budget: int | None = None,
+    bpp: float | None = None,
+    quality: int | None = None,
+    scale: int | Literal["auto"] | None = None,
+    packet_size: int = MAX_PACKET,
+    interleave: Literal[1, 2, 4] = 1,
+    gray: bool = False,
+    image_id: int | None = None,
+    tag: int | None = None,
+    window: tuple[int, int] | None = None,
+    curve: Literal["linear", "sqrt"] = "linear",
+    no_data: bool | None = None,
+    extensions: Iterable[Extension] = (),
+    model: Model | None = None,
+) -> bytes:
+    """Code a picture into packets of which any subset makes a picture; the result is the packets, one after another.
+
+    Args:
+        picture: uint8 or uint16, (height, width) or (height, width, 3), sides 1 to 65535; an array or a memory map.
+        budget: most bytes of the whole stream. At most one of budget, bpp and quality may be given.
+        bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given.
+        quality: 0 (coarsest) to 100 (finest) instead of a size.
+        scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
+            chooses, with a quality the default is 1.
+        packet_size: most bytes of a packet, 48 to 65535, header included.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets.
+        gray: code the luma of a colour picture only.
+        image_id: which picture this is, 0 to 65535; by default derived from the content.
+        tag: which encoding of it, 0 to 65535; by default derived from content and parameters.
+        window: (low, high) samples of a uint16 picture that map to black and white; by default the 0.1 and 99.9
+            percentiles.
+        curve: transfer curve of a uint16 picture.
+        no_data: whether 0 in a uint16 picture means "no data"; by default when more than 1 % of it is 0.
+        extensions: put in every packet.
+        model: defaults to the shipped one.
+
+    Raises:
+        InputError: unusable picture or options. BudgetError: no stream is that small; it names the smallest.
+    """
+    check_picture(picture)
+    if sum(x is not None for x in (budget, bpp, quality)) > 1:
+        raise InputError("give one of budget, bpp and quality, not several")
+    if quality is not None and not 0 <= quality <= MAX_INDEX:
+        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_INDEX} (finest)")
+    pixels = picture.shape[0] * picture.shape[1]
+    if quality is None and budget is None:
+        rate = DEFAULT_BPP if bpp is None else bpp
+        if not 0 < rate < 1e6:
+            raise InputError(f"{rate} bits per pixel: must be more than 0")
+        budget = int(rate * pixels / 8)
+    if budget is not None and budget < 1:
+        raise InputError(f"a budget of {budget} bytes: must be at least 1")
+    if interleave not in (1, 2, 4):
+        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
+    for name, value in (("image id", image_id), ("tag", tag)):
+        if value is not None and not 0 <= value <= 0xFFFF:
+            raise InputError(f"{name} {value}: must be 0 to 65535")
+    if scale is None:
+        scale = 1 if quality is not None else "auto"
+    model = model or default_model()
+    content = _encoder.content_crc(picture)
+    base = Description(
+        picture_id=content & 0xFFFF if image_id is None else image_id,
+        tag=0,
+        model_id=model.model_id,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        interleave_log2=interleave.bit_length() - 1,
+        colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
+        window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
+    )
+    job = _encoder.Job(picture, base, model, content, packet_size, tuple(extensions), tag)
+    if quality is not None:
+        if scale == "auto":
+            raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
+        return b"".join(job.packets(_scale_log2(scale), MAX_INDEX - quality))
+    assert budget is not None
+    fixed = None if scale == "auto" else _scale_log2(scale)
+    return b"".join(_rate.fit_budget(job, budget, fixed, model.price, _luma_error).packets)
+
+
+def decompress(
+    data: bytes | Iterable[bytes],
+    *,
+    enhance: str = "auto",
+    max_pixels: int | None = None,
+    models: Iterable[Model] = (),
+) -> Decoded:
+    """The best picture that packets allow.
+
+    Args:
+        data: packets in any order, with duplicates: one run of bytes or several.
+        enhance: "plain" (the normative decoder), "linear" (neighbour-aware) or "auto", the best at hand.
+        max_pixels: refuse pictures of more pixels; 2^28 by default.
+        models: models to know beside the shipped ones.
+
+    Returns:
+        Decoded with `image`, `mask` and `report`.
+
+    Raises:
+        NothingDecodableError, UnknownModelError, InputError (several pictures in the data: see onboard.ground).
+    """
+    from onboard import ground
+
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models)
+
+
+def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
+    """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
+    assert isinstance(job, _encoder.Job)
+    parsed = [unpack(p)[0] for p in packets]
+    coded = Decoding(parsed[0].description, job.model)
+    coded.add(parsed)
+    target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
+    ours = enlarge(coded.plain()[0], parsed[0].description, 0, scale_log2)
+    total, top = 0.0, 0
+    for _, _, strip in strips(job.picture, target):
+        difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
+        total += float(np.vdot(difference, difference))
+        top += strip.shape[0]
+    return total
+
+
+def _scale_log2(scale: int) -> int:
+    if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
+        raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
+    return scale.bit_length() - 1
+
+
+def _window(picture: np.ndarray, window: tuple[int, int] | None, curve: str, no_data: bool | None) -> Window:
+    try:
+        kind = Curve[curve.upper()]
+    except KeyError:
+        raise InputError(f"curve {curve!r}: must be linear or sqrt") from None
+    if no_data is None:
+        no_data = float((picture == 0).mean()) > 0.01
+    if window is None:
+        return choose_window(picture, kind, no_data)
+    depth = min(max(int(picture.max()).bit_length(), int(window[1]).bit_length(), 9), 16)
+    return Window(depth, kind, no_data, *window)

@@ -1,0 +1,346 @@
+"""Planes to packets. Latents are computed once (`analyse`); `Encoding.packets` may then be called at any index."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onboard.errors import InputError
+from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
+from onboard.kernels.entropy import SLACK, code_first, code_rest
+from onboard.kernels.predict import add_prediction
+from onboard.model import Model
+from onboard.planes import block_grid, phase_order, phases, plane_count, strips
+from onboard.wire import (
+    CRC,
+    LAYER_FIRST,
+    LAYER_REST,
+    MAX_PACKET,
+    MIN_PACKET,
+    QUAD,
+    Description,
+    Extension,
+    Packet,
+    Section,
+    header_size,
+    pack,
+    section_header,
+)
+
+LENGTH_FIELD = 2
+LEAST_PAYLOAD = 27  # bytes of sections that any packet must be able to hold: 48 - 17 - 4
+FINER_MARGIN = 8  # indices by which latents are kept finer than asked for, once a search has asked twice
+SAMPLE_PIXELS = 1 << 19
+SAMPLE_BANDS = 4
+SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
+LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a packet that already has one
+
+
+@dataclass(frozen=True)
+class PlaneLatents:
+    """Kept latents of one plane.
+
+    Attributes:
+        rows, columns: block grid.
+        residual: int32 (blocks,) 64 * MSE that G1 leaves.
+        latents: int16 (blocks, 8) in sixteenths; columns 1 to 7 valid where residual > floor.
+    """
+
+    rows: int
+    columns: int
+    residual: np.ndarray
+    latents: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlaneSymbols:
+    """Quantised plane in raster order: first int16 (blocks,), group uint8 (blocks,), rest int16 (blocks, 7)."""
+
+    rows: int
+    columns: int
+    first: np.ndarray
+    group: np.ndarray
+    rest: np.ndarray
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How the encoder spends bits at a given index: its own affair, not on the wire.
+
+    Attributes:
+        threshold: on G1's MSE, in (step / 8)^2 / 256.
+        price: worth of a bit, in squared steps / 256.
+    """
+
+    threshold: int
+    price: int
+
+
+def threshold_energy(model: Model, index: int, effort: Effort) -> int:
+    """The G1 threshold as 64 * MSE: threshold / 256 * (step / 8)^2 * 64, with steps in sixteenths."""
+    step = int(model.steps(index)[1])
+    return (effort.threshold * step * step) >> 16
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A picture's latents, ready to be coded at any quantiser index."""
+
+    description: Description
+    model: Model
+    planes: tuple[PlaneLatents, ...]
+    content: int  # CRC-32 of sampled rows, from which ids are derived
+    finest: int  # least index for which latents 2 to 8 were kept
+
+    def default_effort(self) -> Effort:
+        return Effort(self.model.threshold, self.model.price)
+
+    def symbols(self, index: int, effort: Effort) -> list[PlaneSymbols]:
+        """Quantise every plane."""
+        if index < self.finest:
+            raise InputError(f"quantiser index {index} is finer than the latents kept ({self.finest})")
+        return [
+            quantise(plane, self.model, self.model.plane_index(index, i), effort)
+            for i, plane in enumerate(self.planes)
+        ]
+
+    def packets(
+        self,
+        index: int,
+        *,
+        packet_size: int = MAX_PACKET,
+        effort: Effort | None = None,
+        extensions: tuple[Extension, ...] = (),
+        tag: int | None = None,
+    ) -> list[bytes]:
+        """Code the picture at one quantiser index.
+
+        Args:
+            index: 0 (finest) to 100.
+            packet_size: most bytes of a packet, 48 to 65535.
+            effort: see Effort; the model's own by default.
+            tag: encoding tag; derived from content and parameters by default.
+        """
+        effort = effort or self.default_effort()
+        if tag is None:
+            tag = derive_tag(self.content, self.description, index, effort)
+        description = replace(self.description, tag=tag)
+        packer = _Packer(description, index, packet_size, extensions)
+        symbols = self.symbols(index, effort)
+        tables = [
+            self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))
+        ]
+        for layer in (LAYER_FIRST, LAYER_REST):
+            for phase in range(description.interleave):
+                for plane, s in enumerate(symbols):
+                    for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
+                        packer.add(Section(plane, layer, phase, begin, payload), done)
+        return packer.finish()
+
+
+@dataclass
+class Job:
+    """A picture to be coded: makes, and keeps, its latents at the scales that are asked for.
+
+    Attributes:
+        picture: see planes.strips.
+        base: description at scale 1.
+        content: content_crc() of the picture.
+        tag: encoding tag, None to derive it.
+    """
+
+    picture: np.ndarray
+    base: Description
+    model: Model
+    content: int
+    packet_size: int
+    extensions: tuple[Extension, ...]
+    tag: int | None
+
+    def __post_init__(self) -> None:
+        self._kept: dict[int, Encoding] = {}
+
+    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
+        """The stream at a scale, index and price of a bit (the model's own by default)."""
+        effort = Effort(self.model.threshold, self.model.price if price is None else price)
+        encoding = self._kept.get(scale_log2)
+        if encoding is None or encoding.finest > index:
+            finest = index if encoding is None else max(index - FINER_MARGIN, 0)
+            encoding = analyse_picture(
+                self.picture, replace(self.base, scale_log2=scale_log2), self.model, finest, effort, self.content
+            )
+            self._kept[scale_log2] = encoding
+        return encoding.packets(
+            index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+        )
+
+    def sample(self) -> Job:
+        """The same job on a small part of a large picture, with packets as large as they get: for first guesses."""
+        height, width = self.picture.shape[:2]
+        if height * width <= 2 * SAMPLE_PIXELS:
+            return self
+        bands = SAMPLE_BANDS
+        tall = max(SAMPLE_PIXELS // width // bands // SAMPLE_ALIGN, 1) * SAMPLE_ALIGN
+        tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
+        part = np.concatenate([self.picture[top : top + tall] for top in tops])
+        return replace(self, picture=part, base=replace(self.base, height=part.shape[0]), packet_size=MAX_PACKET)
+
+    @property
+    def pixels(self) -> int:
+        return self.picture.shape[0] * self.picture.shape[1]
+
+
+def analyse_picture(picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort, content: int = 0) -> Encoding:
+    """Compute and keep the latents of a picture (see planes.strips for what it may be).
+
+    Args:
+        finest: least quantiser index at which it will be coded; coarser thresholds need fewer latents.
+        effort: the smallest threshold that will be used.
+        content: content_crc() of the picture, from which tags are derived.
+    """
+    planes = []
+    for plane in range(plane_count(description.colour)):
+        rows, columns = block_grid(description, plane)
+        blocks = rows * columns
+        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), np.empty((blocks, 8), np.int16)))
+    weights, multiplier, shift = model.encoder_arrays
+    for plane, row, strip in strips(picture, description):
+        kept = planes[plane]
+        begin = row * kept.columns
+        end = begin + -(-strip.shape[0] // 8) * kept.columns
+        floor = threshold_energy(model, model.plane_index(finest, plane), effort)
+        analyse(
+            strip,
+            weights,
+            multiplier,
+            shift,
+            model.norm,
+            floor,
+            kept.residual[begin:end],
+            kept.latents[begin:end],
+        )
+    return Encoding(description, model, tuple(planes), content, finest)
+
+
+def content_crc(picture: np.ndarray) -> int:
+    """CRC-32 of every 16th row, the shape and the depth: which picture this is."""
+    crc = zlib.crc32(struct.pack(">III", *picture.shape[:2], picture.itemsize))
+    for row in picture[::16]:
+        crc = zlib.crc32(np.ascontiguousarray(row), crc)
+    return crc
+
+
+def derive_tag(content: int, description: Description, index: int, effort: Effort) -> int:
+    """Encoding tag: 16 bits that differ when any bit of what is coded may differ."""
+    d = replace(description, tag=0)
+    return zlib.crc32(f"{content} {d} {index} {effort}".encode()) & 0xFFFF
+
+
+def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> PlaneSymbols:
+    """Latents of a plane to symbols at the plane's own quantiser index."""
+    blocks = plane.rows * plane.columns
+    steps = model.steps(index)
+    first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
+    quantise_first(plane.latents, int(steps[0]), first, dequantised)
+    candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)
+    rest, group = np.zeros((blocks, 7), np.int16), np.empty(blocks, np.uint8)
+    add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
+    quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
+    return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
+
+
+class _Packer:
+    """Fills packets with sections, in order."""
+
+    def __init__(
+        self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
+    ) -> None:
+        self._overhead = header_size(description, extensions) + CRC.size
+        least = max(MIN_PACKET, self._overhead + LEAST_PAYLOAD)
+        if not least <= packet_size <= MAX_PACKET:
+            raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+        self._packet = Packet(description, index, (), extensions)
+        self._size = packet_size
+        self._sections: list[Section] = []
+        self._free = packet_size - self._overhead
+        self._done: list[bytes] = []
+
+    def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
+        """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
+        while True:
+            room = self._free - len(section_header(plane, layer, phase, begin, None))
+            if self._sections:
+                room -= LENGTH_FIELD
+            if room >= LEAST_ROOM or not self._sections:
+                return room
+            self._flush()
+
+    def add(self, section: Section, plane_done: bool) -> None:
+        """Put a section in the packet; one that does not end its plane has filled the packet."""
+        head = section_header(section.plane, section.layer, section.phase, section.first, None)
+        self._free -= len(head) + len(section.payload) + (LENGTH_FIELD if self._sections else 0)
+        self._sections.append(section)
+        if not plane_done:
+            self._flush()
+
+    def flush_started(self) -> bool:
+        """Close the packet if it has sections; True when there was one to close."""
+        if not self._sections:
+            return False
+        self._flush()
+        return True
+
+    def finish(self) -> list[bytes]:
+        self.flush_started()
+        return self._done
+
+    def _flush(self) -> None:
+        self._done.append(pack(replace(self._packet, sections=tuple(self._sections))))
+        self._sections = []
+        self._free = self._size - self._overhead
+
+
+def _sections(
+    symbols: PlaneSymbols,
+    plane: int,
+    layer: int,
+    phase: int,
+    description: Description,
+    words: np.ndarray,
+    packer: _Packer,
+) -> Iterator[tuple[int, bytes, bool]]:
+    """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
+    grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
+    total = grid.rows * grid.columns
+    if total == 0:
+        return
+    order = phase_order(symbols.rows, symbols.columns, description.interleave_log2, phase)
+    scratch = np.empty(total, np.uint8)
+    if layer == LAYER_FIRST:
+        first = symbols.first[order]
+    else:
+        group, rest = symbols.group[order], symbols.rest[order]
+    begin = 0
+    while begin < total:
+        limit = packer.room(plane, layer, phase, begin)
+        out = np.empty(limit + SLACK, np.uint8)
+        if layer == LAYER_FIRST:
+            end, used = code_first(first, grid.rows, grid.columns, begin, words, scratch, out, limit)
+        else:
+            end, used = code_rest(group, rest, grid.rows, grid.columns, begin, words, scratch, out, limit)
+        if end == begin:
+            if not packer.flush_started():
+                _thin(group, begin)
+            continue
+        yield begin, out[:used].tobytes(), end == total
+        begin = end
+
+
+def _thin(group: np.ndarray, begin: int) -> None:
+    """Send the last group-2 block of the next two quads to group 1: a packet of 48 bytes cannot hold every quad."""
+    last = np.flatnonzero(group[begin : begin + 2 * QUAD])[-1]
+    group[begin + last] = 0

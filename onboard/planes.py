@@ -1,0 +1,207 @@
+"""Pictures to 8-bit planes and back: window, box average, colour, geometry of blocks. FORMAT.md sections 3, 7 and 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from onboard.errors import InputError
+from onboard.kernels.sample import box_average, double_rows, rgb_to_ycc, ycc_to_rgb
+from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Window
+
+# The normative enlarger: weights in 1/256 of samples j-2 .. j+1 for the position a quarter left of j (FORMAT.md section
+# 8). Between bilinear and Catmull-Rom: best on decoded training pictures at scales 2, 4 and 8.
+ENLARGER = np.array((-3, 61, 207, -9), np.int32)
+NO_DATA_LEVEL = 8  # with a no-data window, plane values below this say "no data"
+VALID_FROM = 16  # and valid samples map to this and above
+STRIP_ROWS = 64  # least rows of the plane handled at once
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One interleave phase of a plane's block grid: every `step`-th block from `row`, `column`."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+def check_picture(picture: np.ndarray) -> None:
+    """Raise InputError unless the array is uint8 or uint16, (height, width) or (height, width, 3), 1 to 65535 a side."""
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"picture of dtype {picture.dtype}: must be uint8 or uint16")
+    if not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
+        raise InputError(f"picture of shape {picture.shape}: must be (height, width) or (height, width, 3)")
+    if not all(1 <= side <= MAX_SIDE for side in picture.shape[:2]):
+        raise InputError(f"picture of shape {picture.shape}: both sides must be 1 to {MAX_SIDE}")
+
+
+def plane_count(colour: Colour) -> int:
+    return 3 if colour == Colour.YCBCR420 else 1
+
+
+def plane_shape(description: Description, plane: int) -> tuple[int, int]:
+    """(height, width) in samples of a plane at the coded scale; chroma is half of it, rounded up."""
+    log2 = description.scale_log2 + (plane > 0)
+    return _ceil_shift(description.height, log2), _ceil_shift(description.width, log2)
+
+
+def block_grid(description: Description, plane: int) -> tuple[int, int]:
+    """(rows, columns) of a plane in blocks."""
+    height, width = plane_shape(description, plane)
+    return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def phases(rows: int, columns: int, interleave_log2: int) -> list[Phase]:
+    """The interleave phases of a block grid, in order; an empty phase has no rows or columns."""
+    down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
+    return [
+        Phase(r, c, max(-(-(rows - r) // down), 0), max(-(-(columns - c) // across), 0))
+        for r in range(down)
+        for c in range(across)
+    ]
+
+
+@lru_cache(maxsize=16)
+def phase_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np.ndarray:
+    """Raster index of every block of a phase, in phase order: stripes 32 blocks wide, row by row within a stripe.
+
+    Returns:
+        int32 (phase rows * phase columns,), read-only.
+    """
+    p = phases(rows, columns, interleave_log2)[phase]
+    down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
+    grid = (
+        (np.arange(p.rows, dtype=np.int32) * down + p.row)[:, None] * columns
+        + (np.arange(p.columns, dtype=np.int32) * across + p.column)[None, :]
+    )
+    order = np.concatenate([grid[:, s : s + STRIPE].ravel() for s in range(0, max(p.columns, 1), STRIPE)])
+    order.setflags(write=False)
+    return order
+
+
+def window_table(window: Window) -> np.ndarray:
+    """uint8 (65536,) from source sample to plane value: the encoder's half of the window."""
+    v = np.arange(65536, dtype=np.int64)
+    span = window.high - window.low
+    inside = np.clip(v - window.low, 0, span)
+    floor = VALID_FROM if window.no_data else 0
+    levels = 255 - floor
+    if window.curve == Curve.SQRT:
+        table = floor + np.floor(levels * np.sqrt(inside / span) + 0.5).astype(np.int64)
+    else:
+        table = floor + (2 * levels * inside + span) // (2 * span)
+    if window.no_data:
+        table[0] = 0
+    return table.astype(np.uint8)
+
+
+def window_inverse(window: Window) -> np.ndarray:
+    """uint16 (256,) from plane value to source sample: normative, integers only (FORMAT.md section 8)."""
+    floor = VALID_FROM if window.no_data else 0
+    levels = 255 - floor
+    p = np.clip(np.arange(256, dtype=np.int64) - floor, 0, levels)
+    span = window.high - window.low
+    if window.curve == Curve.SQRT:
+        value = window.low + (2 * span * p * p + levels * levels) // (2 * levels * levels)
+    else:
+        value = window.low + (2 * span * p + levels) // (2 * levels)
+    if window.no_data:
+        value[:NO_DATA_LEVEL] = 0
+    return value.astype(np.uint16)
+
+
+def choose_window(picture: np.ndarray, curve: Curve, no_data: bool) -> Window:
+    """Window over the 0.1 to 99.9 percentiles of a uint16 picture, leaving out zeros when they mean "no data"."""
+    counts = np.bincount(picture.ravel()[:: max(picture.size >> 20, 1)], minlength=65536)
+    depth = max(int(picture.max()).bit_length(), 9)
+    if no_data:
+        counts[0] = 0
+    below = np.cumsum(counts)
+    if below[-1] == 0:
+        return Window(depth, curve, no_data, 0, (1 << depth) - 1)
+    low = int(np.searchsorted(below, below[-1] * 0.001, side="right"))
+    high = int(np.searchsorted(below, below[-1] * 0.999))
+    top = (1 << depth) - 1
+    return Window(depth, curve, no_data, min(low, top - 1), max(min(high, top), min(low, top - 1) + 1))
+
+
+def strips(picture: np.ndarray, description: Description) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Cut a picture into plane strips, so that memory beyond the picture is O(width).
+
+    Args:
+        picture: as check_picture() asks; an array or a memory map, read once from top to bottom. A colour picture with
+            a grey description gives its luma.
+
+    Yields:
+        (plane, first block row, uint8 strip (any height that is a multiple of 8 but for the last, width)).
+    """
+    log2 = description.scale_log2
+    table = window_table(description.window) if description.window else None
+    if log2 == 0 and picture.ndim == 2 and table is None:
+        yield 0, 0, picture
+        return
+    rows = max(STRIP_ROWS, 2 * BLOCK) << log2
+    for top in range(0, description.height, rows):
+        part = picture[top : top + rows]
+        if table is not None:
+            part = table[part]
+        if log2:
+            part = _average(part, log2)
+        first = (top >> log2) // BLOCK
+        if part.ndim == 2:
+            yield 0, first, part
+            continue
+        y, cb, cr = (np.empty(part.shape[:2], np.uint8) for _ in range(3))
+        rgb_to_ycc(part, y, cb, cr)
+        yield 0, first, y
+        if description.colour == Colour.YCBCR420:
+            yield 1, first // 2, _average(cb, 1)
+            yield 2, first // 2, _average(cr, 1)
+
+
+def assemble(planes: list[np.ndarray], description: Description) -> np.ndarray:
+    """Full-size picture from its planes at coded scale.
+
+    Args:
+        planes: uint8 arrays of plane_shape(), Y first.
+
+    Returns:
+        uint8 or (with a window) uint16, (height, width) or (height, width, 3).
+    """
+    full = [enlarge(p, description, i) for i, p in enumerate(planes)]
+    if description.colour == Colour.YCBCR420:
+        picture = np.empty((description.height, description.width, 3), np.uint8)
+        ycc_to_rgb(*full, picture)
+    else:
+        picture = full[0]
+    return window_inverse(description.window)[picture] if description.window else picture
+
+
+def enlarge(plane: np.ndarray, description: Description, index: int, target_log2: int = 0) -> np.ndarray:
+    """Bring plane `index` from its coded scale to full size (or 1/2^target_log2), doubling once per power of two."""
+    for log2 in range(description.scale_log2 + (index > 0) - 1, target_log2 - 1, -1):
+        height, width = _ceil_shift(description.height, log2), _ceil_shift(description.width, log2)
+        wide = np.empty((plane.shape[0], width), np.uint8)
+        double_rows(plane, ENLARGER, wide)
+        tall = np.empty((width, height), np.uint8)
+        double_rows(np.ascontiguousarray(wide.T), ENLARGER, tall)
+        plane = np.ascontiguousarray(tall.T)
+    return plane
+
+
+def _ceil_shift(n: int, log2: int) -> int:
+    return -(-n >> log2)
+
+
+def _average(part: np.ndarray, log2: int) -> np.ndarray:
+    shape = (_ceil_shift(part.shape[0], log2), _ceil_shift(part.shape[1], log2))
+    if part.ndim == 2:
+        out = np.empty(shape, np.uint8)
+        box_average(part, log2, out)
+        return out
+    return np.stack([_average(np.ascontiguousarray(part[..., c]), log2) for c in range(part.shape[2])], -1)

@@ -1,0 +1,139 @@
+"""Byte budget to scale, quantiser index and price of a bit: the encoder's own affair, nothing of it is on the wire.
+
+The search sees the encoder only as a `Job` that makes packets. Sizes fall as the index grows, by at most 8 % a step, and
+as the price grows, so the index is found first and the price then uses up the last bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from typing import Protocol
+
+from onboard.errors import BudgetError
+from onboard.wire import MAX_INDEX, MAX_SCALE_LOG2
+
+ENOUGH = 0.985  # of the budget: the search stops there
+MAX_PRICE = 255
+SIZE_PER_INDEX = 0.05  # a stream grows by about this much per finer index: how far to jump
+START_INDEX = 82
+PRICE_PROBES = 7
+PACKET_OVERHEAD = 24  # about; only for guesses
+SAMPLE_LEAST = 400  # bytes below which a sample says too little
+START_BPP = 0.02  # per coded pixel: a finer scale than one that gets this is never worth trying
+HALVE_FROM = 84  # index from which half the size may be better (on training pictures never below)
+
+
+class Job(Protocol):
+    """What the search needs to know of an encoder."""
+
+    @property
+    def pixels(self) -> int: ...
+
+    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]: ...
+
+    def sample(self) -> Job: ...
+
+
+# (job, packets, scale) -> squared error of the luma that the packets decode to, at that scale
+ErrorOf = Callable[[Job, list[bytes], int], float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A stream and how it was made; `price` None is the model's own."""
+
+    scale_log2: int
+    index: int
+    price: int | None
+    packets: list[bytes]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.packets))
+
+
+def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, error: ErrorOf) -> Choice:
+    """The best stream of at most `budget` bytes.
+
+    Args:
+        job: what to code.
+        budget: bytes.
+        scale_log2: the scale to use, None to choose.
+        own_price: the model's price of a bit.
+        error: tells which of two scales is better.
+
+    Raises:
+        BudgetError: no stream is that small; it names the smallest.
+    """
+    sample = job.sample()
+    share = sample.pixels / job.pixels
+    sample_budget = int((budget - PACKET_OVERHEAD) * share) + PACKET_OVERHEAD
+    if sample_budget < SAMPLE_LEAST:
+        sample, sample_budget = job, budget
+    if scale_log2 is None:
+        scale_log2, guess = _choose_scale(sample, sample_budget, error)
+    else:
+        guess = _search_index(sample, sample_budget, scale_log2, START_INDEX).index if sample is not job else START_INDEX
+    best = _search_index(job, budget, scale_log2, guess)
+    if best.size > budget:
+        raise BudgetError(budget, best.size)
+    if best.index == 0 or best.size >= ENOUGH * budget:
+        return best
+    return _spend_rest(job, budget, best, own_price)
+
+
+def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> Choice:
+    """The finest index that fits; the coarsest, too large, when none does."""
+    made: dict[int, Choice] = {}
+    fits, too_fine = MAX_INDEX + 1, -1
+    index = guess
+    while fits - too_fine > 1:
+        made[index] = choice = Choice(scale_log2, index, None, job.packets(scale_log2, index))
+        if choice.size <= budget:
+            fits = index
+            if choice.size >= ENOUGH * budget:
+                break
+        else:
+            too_fine = index
+            if index == MAX_INDEX:
+                break
+        jump = round(log(choice.size / budget) / SIZE_PER_INDEX)
+        jump = max(jump, 1) if choice.size > budget else min(jump, -1)
+        index = min(max(index + jump, too_fine + 1), fits - 1)
+    return made[min(fits, MAX_INDEX)]
+
+
+def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
+    """(scale, first guess of the index): halve the size as long as that lowers the error at the same bytes."""
+    scale_log2 = 0
+    while scale_log2 < MAX_SCALE_LOG2 and 8 * budget * 4**scale_log2 < START_BPP * job.pixels:
+        scale_log2 += 1
+    here = _search_index(job, budget, scale_log2, START_INDEX)
+    while scale_log2 < MAX_SCALE_LOG2 and here.index >= HALVE_FROM:
+        half = _search_index(job, budget, scale_log2 + 1, max(here.index - 25, 0))
+        if half.size > here.size and half.size > budget:
+            break
+        if here.size <= budget and error(job, here.packets, scale_log2) <= error(job, half.packets, scale_log2):
+            break
+        here = half
+        scale_log2 += 1
+    return scale_log2, here.index
+
+
+def _spend_rest(job: Job, budget: int, best: Choice, own_price: int) -> Choice:
+    """Use up what is left of the budget: a dearer price at the next finer index, else a cheaper one at this index."""
+    for index, low, high in ((best.index - 1, own_price, MAX_PRICE), (best.index, 0, own_price)):
+        for _ in range(PRICE_PROBES):
+            if high - low <= 1 or best.size >= ENOUGH * budget:
+                break
+            price = (low + high) // 2
+            probe = Choice(best.scale_log2, index, price, job.packets(best.scale_log2, index, price))
+            if probe.size > budget:
+                low = price
+            else:
+                high = price
+                if probe.size > best.size:
+                    best = probe
+    return best

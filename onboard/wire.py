@@ -1,0 +1,309 @@
+"""Packets, sections and extensions on the wire: the only owner of wire constants. FORMAT.md sections 2 to 4.
+
+Everything is big-endian. A packet is `header [window] [extensions] section* crc32`; a section is
+`plane/layer, start, [length], payload`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from onboard.errors import InputError, PacketError, VersionError
+
+MAGIC = 0x0BC  # 12 bits; the version shares its second byte
+VERSION = 1
+MIN_PACKET = 48
+MAX_PACKET = 65535
+MAX_SIDE = 65535
+MAX_SCALE_LOG2 = 7
+MAX_INTERLEAVE_LOG2 = 2
+BLOCK = 8
+STRIPE = 32  # blocks
+QUAD = 4  # blocks whose sign bits share a symbol
+
+HEADER = struct.Struct(">HBHHHHHBBH")
+WINDOW = struct.Struct(">BHH")
+CRC = struct.Struct(">I")
+FLAG_EXTENSIONS = 0x8
+FLAG_WINDOW = 0x4
+RESERVED_FLAGS = 0x3
+
+LAYER_FIRST = 0
+LAYER_REST = 1
+
+EXTENSION_END = 0
+MAX_EXTENSION = 255
+TIME = struct.Struct(">q")
+
+# Quantiser index -> step in sixteenths of a latent unit: round(32 * 2^(i/16)), spelled out in FORMAT.md section 6.
+STEPS = tuple(round(32 * 2 ** (i / 16)) for i in range(101))
+MAX_INDEX = len(STEPS) - 1
+
+
+class Kind(IntEnum):
+    """Packet kinds. Only SOURCE is decoded here; the others are reserved and skipped."""
+
+    SOURCE = 0
+    PARITY = 1
+    SUMMARY = 2
+
+
+class Colour(IntEnum):
+    """What the planes are: one grey plane, or Y, Cb, Cr with chroma at half size in both directions."""
+
+    GREY = 0
+    YCBCR420 = 1
+
+
+class Curve(IntEnum):
+    """Transfer curve between the window and the 8-bit planes."""
+
+    LINEAR = 0
+    SQRT = 1
+
+
+class ExtensionType(IntEnum):
+    """Extension types. ERASURE and SENT are reserved; all unknown types are skipped."""
+
+    ERASURE = 1
+    SOURCE_ID = 2
+    CAPTURE_TIME = 3
+    METADATA = 4
+    SENT = 5
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where 9 to 16-bit samples lie: `low` maps to the darkest plane value, `high` to 255.
+
+    Attributes:
+        depth: bits per sample of the source, 9 to 16.
+        curve: transfer curve.
+        no_data: True when source value 0 means "no data" (planes then keep 0 for it and start valid data at 16).
+        low, high: source sample values, 0 <= low < high <= 65535.
+    """
+
+    depth: int
+    curve: Curve
+    no_data: bool
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not (9 <= self.depth <= 16 and 0 <= self.low < self.high < 1 << self.depth):
+            raise InputError(
+                f"window {self.low}..{self.high} of a {self.depth}-bit picture: need depth 9 to 16 and low < high < 2^depth"
+            )
+
+
+@dataclass(frozen=True)
+class Description:
+    """The picture description that every packet repeats (FORMAT.md section 2)."""
+
+    picture_id: int
+    tag: int
+    model_id: int
+    width: int
+    height: int
+    scale_log2: int = 0
+    interleave_log2: int = 0
+    colour: Colour = Colour.GREY
+    window: Window | None = None
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise InputError(f"picture size {self.width}x{self.height}: both sides must be 1 to {MAX_SIDE}")
+
+    @property
+    def scale(self) -> int:
+        return 1 << self.scale_log2
+
+    @property
+    def interleave(self) -> int:
+        return 1 << self.interleave_log2
+
+
+@dataclass(frozen=True)
+class Section:
+    """A run of blocks of one plane, layer and interleave phase.
+
+    Attributes:
+        plane: 0 to 15 (Y or grey, Cb, Cr).
+        layer: 0 to 15.
+        phase: interleave phase, 0 to 3.
+        first: index of the first block in phase order, 0 to 2^27 - 1.
+        payload: code words, padded with ones.
+    """
+
+    plane: int
+    layer: int
+    phase: int
+    first: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A typed extension: `type` 1 to 255, `data` at most 255 bytes."""
+
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One packet, parsed or to be packed."""
+
+    description: Description
+    index: int
+    sections: tuple[Section, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    kind: int = Kind.SOURCE
+    body: bytes = field(default=b"", repr=False)  # what follows the header of a kind that is not decoded here
+
+
+def section_header(plane: int, layer: int, phase: int, first: int, length: int | None) -> bytes:
+    """The 2 to 7 bytes before a section's payload; `length` is None for a packet's last section."""
+    extra = 0 if first < 1 << 3 else (max(first.bit_length() - 3, 1) + 7) // 8
+    if extra > 3 or first < 0:
+        raise InputError(f"first block {first} is outside 0 to 2^27 - 1")
+    top = first >> (8 * extra)
+    head = bytes((plane << 4 | layer, phase << 6 | (length is not None) << 5 | extra << 3 | top))
+    head += (first & ((1 << 8 * extra) - 1)).to_bytes(extra, "big")
+    return head if length is None else head + length.to_bytes(2, "big")
+
+
+def header_size(description: Description, extensions: Iterable[Extension] = ()) -> int:
+    """Bytes of a packet before its first section."""
+    size = HEADER.size + (WINDOW.size if description.window else 0)
+    listed = tuple(extensions)
+    return size + (sum(2 + len(e.data) for e in listed) + 1 if listed else 0)
+
+
+def pack(packet: Packet) -> bytes:
+    """Serialise a packet. Raises InputError when it does not fit 65535 bytes."""
+    d = packet.description
+    flags = (FLAG_EXTENSIONS if packet.extensions else 0) | (FLAG_WINDOW if d.window else 0)
+    parts = []
+    if d.window:
+        w = d.window
+        parts.append(WINDOW.pack((w.depth - 1) << 4 | w.curve << 1 | w.no_data, w.low, w.high))
+    if packet.extensions:
+        for e in packet.extensions:
+            if not (0 < e.type < 256 and len(e.data) <= MAX_EXTENSION):
+                raise InputError(f"extension of type {e.type} and {len(e.data)} bytes: type 1 to 255, at most 255 bytes")
+            parts.append(bytes((e.type, len(e.data))) + e.data)
+        parts.append(bytes((EXTENSION_END,)))
+    for i, s in enumerate(packet.sections):
+        last = i == len(packet.sections) - 1
+        parts.append(section_header(s.plane, s.layer, s.phase, s.first, None if last else len(s.payload)))
+        parts.append(s.payload)
+    parts.append(packet.body)
+    body = b"".join(parts)
+    total = HEADER.size + len(body) + CRC.size
+    if total > MAX_PACKET:
+        raise InputError(f"packet of {total} bytes: at most {MAX_PACKET}")
+    head = HEADER.pack(
+        MAGIC << 4 | VERSION,
+        packet.kind << 4 | flags,
+        d.picture_id,
+        d.tag,
+        d.model_id,
+        d.width,
+        d.height,
+        d.scale_log2 << 5 | d.interleave_log2 << 3 | d.colour,
+        packet.index,
+        total,
+    )
+    return head + body + CRC.pack(zlib.crc32(head + body))
+
+
+def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Packet, int]:
+    """Parse the packet at `offset`; return it and the offset behind it.
+
+    Raises PacketError (with the offset and the reason) when there is no whole packet, VersionError when there is one
+    of another version. Nothing is allocated beyond the packet's own bytes.
+    """
+    view = memoryview(data)[offset : offset + MAX_PACKET]
+    if len(view) < HEADER.size + CRC.size:
+        raise PacketError(offset, f"{len(view)} bytes left, a packet has at least {HEADER.size + CRC.size}")
+    word, kind_flags, picture_id, tag, model_id, width, height, geometry, index, total = HEADER.unpack_from(view)
+    if word >> 4 != MAGIC:
+        raise PacketError(offset, f"magic is {word >> 4:03x}, not {MAGIC:03x}")
+    if not HEADER.size + CRC.size <= total <= len(view):
+        raise PacketError(offset, f"length field says {total}, {len(view)} bytes left")
+    if zlib.crc32(view[: total - CRC.size]) != CRC.unpack_from(view, total - CRC.size)[0]:
+        raise PacketError(offset, "CRC-32 does not match")
+    if word & 15 != VERSION:
+        raise VersionError(offset, f"format version {word & 15}, this decoder knows {VERSION}")
+    kind, flags = kind_flags >> 4, kind_flags & 15
+    scale_log2, interleave_log2, colour = geometry >> 5, geometry >> 3 & 3, geometry & 7
+    if flags & RESERVED_FLAGS:
+        raise PacketError(offset, f"reserved flags {flags & RESERVED_FLAGS:x} are set")
+    if not (width and height):
+        raise PacketError(offset, f"picture size {width}x{height}")
+    if interleave_log2 > MAX_INTERLEAVE_LOG2 or colour > max(Colour) or index > MAX_INDEX:
+        raise PacketError(offset, f"interleave {interleave_log2}, colour {colour} or quantiser index {index} unknown")
+    rest = view[HEADER.size : total - CRC.size]
+    window = None
+    if flags & FLAG_WINDOW:
+        window, rest = _unpack_window(rest, offset)
+    extensions: tuple[Extension, ...] = ()
+    if flags & FLAG_EXTENSIONS:
+        extensions, rest = _unpack_extensions(rest, offset)
+    description = Description(
+        picture_id, tag, model_id, width, height, scale_log2, interleave_log2, Colour(colour), window
+    )
+    packet = Packet(description, index, (), extensions, kind, bytes(rest))
+    if kind == Kind.SOURCE:
+        packet = replace(packet, sections=tuple(_unpack_sections(rest, offset)), body=b"")
+    return packet, offset + total
+
+
+def _unpack_window(rest: memoryview, offset: int) -> tuple[Window, memoryview]:
+    if len(rest) < WINDOW.size:
+        raise PacketError(offset, "window is cut short")
+    how, low, high = WINDOW.unpack_from(rest)
+    curve = how >> 1 & 7
+    if curve > max(Curve):
+        raise PacketError(offset, f"transfer curve {curve} unknown")
+    try:
+        return Window((how >> 4) + 1, Curve(curve), bool(how & 1), low, high), rest[WINDOW.size :]
+    except InputError as e:
+        raise PacketError(offset, str(e)) from None
+
+
+def _unpack_extensions(rest: memoryview, offset: int) -> tuple[tuple[Extension, ...], memoryview]:
+    found = []
+    at = 0
+    while at < len(rest) and rest[at] != EXTENSION_END:
+        end = at + 2 + (rest[at + 1] if at + 1 < len(rest) else MAX_PACKET)
+        if end >= len(rest):
+            break
+        found.append(Extension(rest[at], bytes(rest[at + 2 : end])))
+        at = end
+    if at >= len(rest) or rest[at] != EXTENSION_END:
+        raise PacketError(offset, "extension list has no end")
+    return tuple(found), rest[at + 1 :]
+
+
+def _unpack_sections(rest: memoryview, offset: int) -> Iterator[Section]:
+    at = 0
+    while at < len(rest):
+        if at + 2 > len(rest):
+            raise PacketError(offset, "section header is cut short")
+        plane, layer = rest[at] >> 4, rest[at] & 15
+        phase, has_length, extra = rest[at + 1] >> 6, rest[at + 1] >> 5 & 1, rest[at + 1] >> 3 & 3
+        begin = at + 2 + extra + 2 * has_length
+        if begin > len(rest):
+            raise PacketError(offset, "section header is cut short")
+        first = (rest[at + 1] & 7) << 8 * extra | int.from_bytes(rest[at + 2 : at + 2 + extra], "big")
+        end = begin + int.from_bytes(rest[begin - 2 : begin], "big") if has_length else len(rest)
+        if end > len(rest):
+            raise PacketError(offset, f"section of {end - begin} bytes, {len(rest) - begin} left")
+        yield Section(plane, layer, phase, first, bytes(rest[begin:end]))
+        at = end

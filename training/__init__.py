@@ -1,0 +1,1 @@
+"""Pictures to model files, ground artefacts and reports: flat scripts behind `onboard-train`."""

@@ -1,0 +1,58 @@
+"""Training pictures: any folder of files that Pillow reads, as 8-bit planes, one at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onboard.errors import InputError
+from onboard.image_io import READABLE, read_picture
+from onboard.planes import choose_window, strips
+from onboard.wire import Colour, Curve, Description
+
+VALIDATION_EVERY = 10
+
+
+def find(folders: Sequence[Path]) -> list[Path]:
+    """All picture files below the folders, in an order that depends on their names only."""
+    found = [p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in READABLE and p.is_file()]
+    if not found:
+        raise InputError(f"no pictures below {', '.join(map(str, folders))}")
+    return sorted(found, key=lambda p: p.as_posix())
+
+
+def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(training, validation): every tenth picture validates."""
+    return [p for i, p in enumerate(paths) if (i + 1) % VALIDATION_EVERY], paths[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]
+
+
+def describe(picture: np.ndarray, colour: Colour, scale_log2: int = 0) -> Description:
+    window = choose_window(picture, Curve.LINEAR, bool((picture == 0).any())) if picture.itemsize == 2 else None
+    return Description(0, 0, 0, picture.shape[1], picture.shape[0], scale_log2, 0, colour, window)
+
+
+def luma(picture: np.ndarray, scale_log2: int = 0) -> np.ndarray:
+    """The 8-bit grey or Y plane that the encoder would code."""
+    description = describe(picture, Colour.GREY, scale_log2)
+    return np.concatenate([strip for _, _, strip in strips(picture, description)])
+
+
+def load(paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
+    """Pictures one by one, with a progress bar on a terminal."""
+    for i, path in enumerate(paths):
+        if sys.stderr.isatty():
+            done = 30 * (i + 1) // len(paths)
+            end = "\n" if i + 1 == len(paths) else ""
+            print(f"\r{what:24s} [{'#' * done}{'.' * (30 - done)}] {i + 1}/{len(paths)}", end=end, file=sys.stderr)
+        yield read_picture(path)
+
+
+def blocks(plane: np.ndarray) -> np.ndarray:
+    """Plane to blocks: float64 (rows, columns, 64), minus 128, edges padded by replication."""
+    h, w = plane.shape
+    padded = np.pad(plane, ((0, -h % 8), (0, -w % 8)), mode="edge")
+    rows, columns = padded.shape[0] // 8, padded.shape[1] // 8
+    return padded.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3).reshape(rows, columns, 64) - 128.0
