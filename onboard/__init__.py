@@ -1,39 +1,43 @@
 """onboard-compress: previews of a few hundred bytes, as packets of which any subset makes a picture.
 
-The public API is `compress` and `decompress`; everything else may change between versions.
+The public API is `compress`, `decompress` and `describe`; everything else may change between versions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from onboard import encoder as _encoder
 from onboard import rate as _rate
 from onboard.decoder import Decoding
-from onboard.errors import InputError, OnboardError
-from onboard.model import Model, default_model
+from onboard.errors import InputError, NothingDecodableError, OnboardError
+from onboard.model import Model, default_model, load_model
+from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window, enlarge, strips
 from onboard.wire import (
     MAX_INDEX,
     MAX_PACKET,
     MAX_SCALE_LOG2,
+    TIME,
     Colour,
     Curve,
     Description,
     Extension,
+    ExtensionType,
     Window,
+    scan,
     unpack,
 )
 
 if TYPE_CHECKING:
     from onboard.ground import Decoded
 
-__version__ = "0.1.0"
-__all__ = ["OnboardError", "compress", "decompress"]
+__all__ = ["OnboardError", "__version__", "compress", "decompress", "describe"]
 
 DEFAULT_BPP = 0.1
 
@@ -53,8 +57,10 @@ def compress(
     window: tuple[int, int] | None = None,
     curve: Literal["linear", "sqrt"] = "linear",
     no_data: bool | None = None,
-    extensions: Iterable[Extension] = (),
-    model: Model | None = None,
+    source_id: str | None = None,
+    capture_time_ms: int | None = None,
+    metadata: str | None = None,
+    model: Model | str | PathLike[str] | None = None,
 ) -> bytes:
     """Code a picture into packets of which any subset makes a picture; the result is the packets, one after another.
 
@@ -74,8 +80,9 @@ def compress(
             percentiles.
         curve: transfer curve of a uint16 picture.
         no_data: whether 0 in a uint16 picture means "no data"; by default when more than 1 % of it is 0.
-        extensions: put in every packet.
-        model: defaults to the shipped one.
+        source_id: call sign or source id, ASCII; source_id, capture_time_ms (since 1970 UTC) and metadata (free text)
+            are put in every packet.
+        model: a model or its file; the shipped one by default.
 
     Raises:
         InputError: unusable picture or options. BudgetError: no stream is that small; it names the smallest.
@@ -100,26 +107,27 @@ def compress(
             raise InputError(f"{name} {value}: must be 0 to 65535")
     if scale is None:
         scale = 1 if quality is not None else "auto"
-    model = model or default_model()
+    known = _model(model)
     content = _encoder.content_crc(picture)
     base = Description(
         picture_id=content & 0xFFFF if image_id is None else image_id,
         tag=0,
-        model_id=model.model_id,
+        model_id=known.model_id,
         width=picture.shape[1],
         height=picture.shape[0],
         interleave_log2=interleave.bit_length() - 1,
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
-    job = _encoder.Job(picture, base, model, content, packet_size, tuple(extensions), tag)
+    extensions = _extensions(source_id, capture_time_ms, metadata)
+    job = _encoder.Job(picture, base, known, content, packet_size, extensions, tag)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
         return b"".join(job.packets(_scale_log2(scale), MAX_INDEX - quality))
     assert budget is not None
     fixed = None if scale == "auto" else _scale_log2(scale)
-    return b"".join(_rate.fit_budget(job, budget, fixed, model.price, _luma_error).packets)
+    return b"".join(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets)
 
 
 def decompress(
@@ -127,7 +135,7 @@ def decompress(
     *,
     enhance: str = "auto",
     max_pixels: int | None = None,
-    models: Iterable[Model] = (),
+    models: Iterable[Model | str | PathLike[str]] = (),
 ) -> Decoded:
     """The best picture that packets allow.
 
@@ -135,7 +143,7 @@ def decompress(
         data: packets in any order, with duplicates: one run of bytes or several.
         enhance: "plain" (the normative decoder), "linear" (neighbour-aware) or "auto", the best at hand.
         max_pixels: refuse pictures of more pixels; 2^28 by default.
-        models: models to know beside the shipped ones.
+        models: models, or their files, to know beside the shipped ones.
 
     Returns:
         Decoded with `image`, `mask` and `report`.
@@ -145,7 +153,32 @@ def decompress(
     """
     from onboard import ground
 
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models)
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=[_model(m) for m in models])
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """What a run of packets says of itself, without decoding it: sizes, ids, scale and quality, ready for JSON.
+
+    Raises NothingDecodableError.
+    """
+    packets, report = scan(data)
+    if not packets:
+        raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
+    d = packets[0].description
+    return {
+        "bytes": len(data),
+        "packets": len(packets),
+        "bpp": round(8 * len(data) / (d.width * d.height), 5),
+        "width": d.width,
+        "height": d.height,
+        "colour": d.colour.name.lower(),
+        "scale": d.scale,
+        "interleave": d.interleave,
+        "quality": MAX_INDEX - packets[0].index,
+        "picture_id": d.picture_id,
+        "tag": d.tag,
+        "model": f"{d.model_id:04x}",
+    }
 
 
 def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
@@ -155,7 +188,7 @@ def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
     coded = Decoding(parsed[0].description, job.model)
     coded.add(parsed)
     target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
-    ours = enlarge(coded.plain()[0], parsed[0].description, 0, scale_log2)
+    ours = enlarge(coded.plain()[0], target, parsed[0].description.scale_log2, scale_log2)
     total, top = 0.0, 0
     for _, _, strip in strips(job.picture, target):
         difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
@@ -168,6 +201,27 @@ def _scale_log2(scale: int) -> int:
     if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
         raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
     return scale.bit_length() - 1
+
+
+def _model(model: Model | str | PathLike[str] | None) -> Model:
+    if model is None:
+        return default_model()
+    return model if isinstance(model, Model) else load_model(model)
+
+
+def _extensions(source_id: str | None, capture_time_ms: int | None, metadata: str | None) -> tuple[Extension, ...]:
+    found = []
+    if source_id is not None:
+        if not source_id.isascii():
+            raise InputError(f"source id {source_id!r}: must be ASCII")
+        found.append(Extension(ExtensionType.SOURCE_ID, source_id.encode()))
+    if capture_time_ms is not None:
+        if not -(1 << 63) <= capture_time_ms < 1 << 63:
+            raise InputError(f"capture time {capture_time_ms}: must fit 64 bits")
+        found.append(Extension(ExtensionType.CAPTURE_TIME, TIME.pack(capture_time_ms)))
+    if metadata is not None:
+        found.append(Extension(ExtensionType.METADATA, metadata.encode()))
+    return tuple(found)
 
 
 def _window(picture: np.ndarray, window: tuple[int, int] | None, curve: str, no_data: bool | None) -> Window:

@@ -16,7 +16,7 @@ from onboard.kernels.entropy import parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.model import Model
-from onboard.planes import block_grid, phase_order, phases, plane_count, plane_shape
+from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
@@ -59,7 +59,7 @@ class PlaneState:
 
 @dataclass(frozen=True)
 class PlaneLatents:
-    """Latents of a plane after concealment and prediction: first int16 (blocks,), rest int16 (blocks, 7), group uint8."""
+    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7), group uint8."""
 
     rows: int
     columns: int
@@ -146,7 +146,7 @@ class Decoding:
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
     def plain(self, latents: list[PlaneLatents] | None = None) -> list[np.ndarray]:
-        """Normative reconstruction of every plane: uint8 arrays of plane_shape()."""
+        """Normative reconstruction of every plane as coded: uint8 arrays of plane_shape()."""
         out = []
         for i, p in enumerate(latents or self.latents()):
             pixels = np.empty((BLOCK * p.rows, BLOCK * p.columns), np.uint8)
@@ -154,6 +154,12 @@ class Decoding:
             height, width = plane_shape(self.description, i)
             out.append(pixels[:height, :width])
         return out
+
+    def plain_full(self, latents: list[PlaneLatents] | None = None) -> list[np.ndarray]:
+        """Normative reconstruction of every plane at full size."""
+        return [
+            enlarge(p, self.description, plane_log2(self.description, i)) for i, p in enumerate(self.plain(latents))
+        ]
 
     def mask(self) -> np.ndarray:
         """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1. uint8 (ceil(h/8), ceil(w/8))."""

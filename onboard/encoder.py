@@ -104,8 +104,7 @@ class Encoding:
         if index < self.finest:
             raise InputError(f"quantiser index {index} is finer than the latents kept ({self.finest})")
         return [
-            quantise(plane, self.model, self.model.plane_index(index, i), effort)
-            for i, plane in enumerate(self.planes)
+            quantise(plane, self.model, self.model.plane_index(index, i), effort) for i, plane in enumerate(self.planes)
         ]
 
     def packets(
@@ -131,9 +130,7 @@ class Encoding:
         description = replace(self.description, tag=tag)
         packer = _Packer(description, index, packet_size, extensions)
         symbols = self.symbols(index, effort)
-        tables = [
-            self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))
-        ]
+        tables = [self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))]
         for layer in (LAYER_FIRST, LAYER_REST):
             for phase in range(description.interleave):
                 for plane, s in enumerate(symbols):
@@ -194,7 +191,9 @@ class Job:
         return self.picture.shape[0] * self.picture.shape[1]
 
 
-def analyse_picture(picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort, content: int = 0) -> Encoding:
+def analyse_picture(
+    picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort, content: int = 0
+) -> Encoding:
     """Compute and keep the latents of a picture (see planes.strips for what it may be).
 
     Args:
@@ -230,7 +229,7 @@ def content_crc(picture: np.ndarray) -> int:
     """CRC-32 of every 16th row, the shape and the depth: which picture this is."""
     crc = zlib.crc32(struct.pack(">III", *picture.shape[:2], picture.itemsize))
     for row in picture[::16]:
-        crc = zlib.crc32(np.ascontiguousarray(row), crc)
+        crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
     return crc
 
 

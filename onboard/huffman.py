@@ -67,5 +67,7 @@ def _rows(lengths: Lengths) -> list[slice]:
     if lengths.shape != (SET_SYMBOLS,):
         raise ModelError(f"a table set has {SET_SYMBOLS} code lengths, not {lengths.shape}")
     return [
-        slice(base + c * symbols, base + (c + 1) * symbols) for base, contexts, symbols in KINDS for c in range(contexts)
+        slice(base + c * symbols, base + (c + 1) * symbols)
+        for base, contexts, symbols in KINDS
+        for c in range(contexts)
     ]

@@ -15,7 +15,9 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from onboard.errors import InputError
 
-READABLE = frozenset((".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".gif", ".jp2"))
+READABLE = frozenset(
+    (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".gif", ".jp2")
+)
 STDIO = "-"
 _RAW = re.compile(r"(\d{1,5})x(\d{1,5}):(u8|u16le|u16be)")
 _RAW_TYPES = {"u8": "u1", "u16le": "<u2", "u16be": ">u2"}

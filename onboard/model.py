@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ class Model:
             (self.weights[0].any(), "an all-zero first unit"),
             (self.multiplier.max() < 4096, "a latent multiplier above 4095"),
             (self.shift.min() >= 1, "a latent shift of 0"),
-            (reach.max() < 32768 - 2048, "latents that do not fit 16 bits"),
+            (reach.max() < 32768 - 4096, "latents that do not fit 16 bits"),
             (max(self.decoder1_gain, int(self.decoder2_gains.max())) < 4096, "a decoder gain above 4095"),
         ):
             if not ok:
@@ -141,7 +142,7 @@ class Model:
         return min(max(index + self.chroma_offset, 0), MAX_INDEX) if plane else index
 
     def steps(self, index: int) -> np.ndarray:
-        """Quantiser steps of the eight units at a plane's index: int32 (8,) in sixteenths, each below 2^12."""
+        """Quantiser steps of the eight units at a plane's index: int32 (8,) in sixteenths, each below 2^13."""
         return (STEPS[index] * self.gains.astype(np.int32) + 32) >> 6
 
     def table_set(self, index: int) -> int:
@@ -199,7 +200,7 @@ def parse_model(data: bytes) -> Model:
     )
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | PathLike[str]) -> Model:
     """Read and validate a model file. Raises ModelError (OSError when it cannot be read)."""
     try:
         return parse_model(Path(path).read_bytes())

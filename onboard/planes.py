@@ -31,7 +31,7 @@ class Phase:
 
 
 def check_picture(picture: np.ndarray) -> None:
-    """Raise InputError unless the array is uint8 or uint16, (height, width) or (height, width, 3), 1 to 65535 a side."""
+    """Raise InputError unless the array is uint8 or uint16, (height, width[, 3]), 1 to 65535 a side."""
     if picture.dtype not in (np.uint8, np.uint16):
         raise InputError(f"picture of dtype {picture.dtype}: must be uint8 or uint16")
     if not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
@@ -44,9 +44,18 @@ def plane_count(colour: Colour) -> int:
     return 3 if colour == Colour.YCBCR420 else 1
 
 
+def plane_log2(description: Description, plane: int) -> int:
+    """A plane is coded at 1/2^n of the picture's size: the scale, and chroma half of that."""
+    return description.scale_log2 + (plane > 0)
+
+
 def plane_shape(description: Description, plane: int) -> tuple[int, int]:
-    """(height, width) in samples of a plane at the coded scale; chroma is half of it, rounded up."""
-    log2 = description.scale_log2 + (plane > 0)
+    """(height, width) in samples of a plane as coded, rounded up."""
+    return shape_at(description, plane_log2(description, plane))
+
+
+def shape_at(description: Description, log2: int) -> tuple[int, int]:
+    """(height, width) of the picture at 1/2^log2 of its size, rounded up."""
     return _ceil_shift(description.height, log2), _ceil_shift(description.width, log2)
 
 
@@ -75,10 +84,9 @@ def phase_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np
     """
     p = phases(rows, columns, interleave_log2)[phase]
     down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
-    grid = (
-        (np.arange(p.rows, dtype=np.int32) * down + p.row)[:, None] * columns
-        + (np.arange(p.columns, dtype=np.int32) * across + p.column)[None, :]
-    )
+    grid = (np.arange(p.rows, dtype=np.int32) * down + p.row)[:, None] * columns + (
+        np.arange(p.columns, dtype=np.int32) * across + p.column
+    )[None, :]
     order = np.concatenate([grid[:, s : s + STRIPE].ravel() for s in range(0, max(p.columns, 1), STRIPE)])
     order.setflags(write=False)
     return order
@@ -164,16 +172,15 @@ def strips(picture: np.ndarray, description: Description) -> Iterator[tuple[int,
             yield 2, first // 2, _average(cr, 1)
 
 
-def assemble(planes: list[np.ndarray], description: Description) -> np.ndarray:
-    """Full-size picture from its planes at coded scale.
+def assemble(full: list[np.ndarray], description: Description) -> np.ndarray:
+    """Picture from its planes at full size.
 
     Args:
-        planes: uint8 arrays of plane_shape(), Y first.
+        full: uint8 (height, width) arrays, Y first.
 
     Returns:
         uint8 or (with a window) uint16, (height, width) or (height, width, 3).
     """
-    full = [enlarge(p, description, i) for i, p in enumerate(planes)]
     if description.colour == Colour.YCBCR420:
         picture = np.empty((description.height, description.width, 3), np.uint8)
         ycc_to_rgb(*full, picture)
@@ -182,10 +189,10 @@ def assemble(planes: list[np.ndarray], description: Description) -> np.ndarray:
     return window_inverse(description.window)[picture] if description.window else picture
 
 
-def enlarge(plane: np.ndarray, description: Description, index: int, target_log2: int = 0) -> np.ndarray:
-    """Bring plane `index` from its coded scale to full size (or 1/2^target_log2), doubling once per power of two."""
-    for log2 in range(description.scale_log2 + (index > 0) - 1, target_log2 - 1, -1):
-        height, width = _ceil_shift(description.height, log2), _ceil_shift(description.width, log2)
+def enlarge(plane: np.ndarray, description: Description, from_log2: int, to_log2: int = 0) -> np.ndarray:
+    """Bring a plane from 1/2^from_log2 of the picture's size to 1/2^to_log2, doubling once per power of two."""
+    for log2 in range(from_log2 - 1, to_log2 - 1, -1):
+        height, width = shape_at(description, log2)
         wide = np.empty((plane.shape[0], width), np.uint8)
         double_rows(plane, ENLARGER, wide)
         tall = np.empty((width, height), np.uint8)

@@ -1,7 +1,7 @@
 """Byte budget to scale, quantiser index and price of a bit: the encoder's own affair, nothing of it is on the wire.
 
-The search sees the encoder only as a `Job` that makes packets. Sizes fall as the index grows, by at most 8 % a step, and
-as the price grows, so the index is found first and the price then uses up the last bytes.
+The search sees the encoder only as a `Job` that makes packets. Sizes fall as the index grows, by at most 8 % a step,
+and as the price grows, so the index is found first and the price then uses up the last bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from onboard.wire import MAX_INDEX, MAX_SCALE_LOG2
 ENOUGH = 0.985  # of the budget: the search stops there
 MAX_PRICE = 255
 SIZE_PER_INDEX = 0.05  # a stream grows by about this much per finer index: how far to jump
-START_INDEX = 82
+START_INDEX = 66
 PRICE_PROBES = 7
+FINER_TRIES = 8  # indices; only drawings of a few flat tones need more than one
 PACKET_OVERHEAD = 24  # about; only for guesses
 SAMPLE_LEAST = 400  # bytes below which a sample says too little
 START_BPP = 0.02  # per coded pixel: a finer scale than one that gets this is never worth trying
-HALVE_FROM = 84  # index from which half the size may be better (on training pictures never below)
+HALVE_FROM = 64  # index from which half the size may be better (on training pictures hardly ever below)
+HALF_HANDICAP = 1.08  # neighbour-aware decoding gains more at the finer scale than the plain errors compared here show
 
 
 class Job(Protocol):
@@ -75,7 +77,9 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
     if scale_log2 is None:
         scale_log2, guess = _choose_scale(sample, sample_budget, error)
     else:
-        guess = _search_index(sample, sample_budget, scale_log2, START_INDEX).index if sample is not job else START_INDEX
+        guess = (
+            _search_index(sample, sample_budget, scale_log2, START_INDEX).index if sample is not job else START_INDEX
+        )
     best = _search_index(job, budget, scale_log2, guess)
     if best.size > budget:
         raise BudgetError(budget, best.size)
@@ -115,25 +119,30 @@ def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
         half = _search_index(job, budget, scale_log2 + 1, max(here.index - 25, 0))
         if half.size > here.size and half.size > budget:
             break
-        if here.size <= budget and error(job, here.packets, scale_log2) <= error(job, half.packets, scale_log2):
-            break
+        if here.size <= budget:
+            own, halved = (error(job, c.packets, scale_log2) for c in (here, half))
+            if own <= HALF_HANDICAP * halved:
+                break
         here = half
         scale_log2 += 1
     return scale_log2, here.index
 
 
 def _spend_rest(job: Job, budget: int, best: Choice, own_price: int) -> Choice:
-    """Use up what is left of the budget: a dearer price at the next finer index, else a cheaper one at this index."""
-    for index, low, high in ((best.index - 1, own_price, MAX_PRICE), (best.index, 0, own_price)):
+    """Use up what is left of the budget: a dearer price at a finer index, or a cheaper one at this index."""
+    start = best.index
+    finer = [(i, own_price, MAX_PRICE) for i in range(start - 1, max(start - 1 - FINER_TRIES, -1), -1)]
+    for index, cheap, dear in (*finer[:1], (start, 0, own_price), *finer[1:]):
+        too_cheap, fits = cheap, dear
         for _ in range(PRICE_PROBES):
-            if high - low <= 1 or best.size >= ENOUGH * budget:
+            if fits - too_cheap <= 1 or best.size >= ENOUGH * budget:
                 break
-            price = (low + high) // 2
+            price = (too_cheap + fits) // 2
             probe = Choice(best.scale_log2, index, price, job.packets(best.scale_log2, index, price))
             if probe.size > budget:
-                low = price
+                too_cheap = price
             else:
-                high = price
+                fits = price
                 if probe.size > best.size:
                     best = probe
     return best

@@ -39,8 +39,8 @@ EXTENSION_END = 0
 MAX_EXTENSION = 255
 TIME = struct.Struct(">q")
 
-# Quantiser index -> step in sixteenths of a latent unit: round(32 * 2^(i/16)), spelled out in FORMAT.md section 6.
-STEPS = tuple(round(32 * 2 ** (i / 16)) for i in range(101))
+# Quantiser index -> step in sixteenths of a latent unit: round(64 * 2^(i/16)), spelled out in FORMAT.md section 6.
+STEPS = tuple(round(64 * 2 ** (i / 16)) for i in range(101))
 MAX_INDEX = len(STEPS) - 1
 
 
@@ -96,7 +96,7 @@ class Window:
     def __post_init__(self) -> None:
         if not (9 <= self.depth <= 16 and 0 <= self.low < self.high < 1 << self.depth):
             raise InputError(
-                f"window {self.low}..{self.high} of a {self.depth}-bit picture: need depth 9 to 16 and low < high < 2^depth"
+                f"window {self.low}..{self.high} of {self.depth} bits: need depth 9 to 16 and low < high < 2^depth"
             )
 
 
@@ -195,7 +195,9 @@ def pack(packet: Packet) -> bytes:
     if packet.extensions:
         for e in packet.extensions:
             if not (0 < e.type < 256 and len(e.data) <= MAX_EXTENSION):
-                raise InputError(f"extension of type {e.type} and {len(e.data)} bytes: type 1 to 255, at most 255 bytes")
+                raise InputError(
+                    f"extension of type {e.type} and {len(e.data)} bytes: type 1 to 255, at most 255 bytes"
+                )
             parts.append(bytes((e.type, len(e.data))) + e.data)
         parts.append(bytes((EXTENSION_END,)))
     for i, s in enumerate(packet.sections):
@@ -236,12 +238,12 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Packet, int]:
         raise PacketError(offset, f"magic is {word >> 4:03x}, not {MAGIC:03x}")
     if not HEADER.size + CRC.size <= total <= len(view):
         raise PacketError(offset, f"length field says {total}, {len(view)} bytes left")
+    scale_log2, interleave_log2, colour = geometry >> 5, geometry >> 3 & 3, geometry & 7
+    kind, flags = kind_flags >> 4, kind_flags & 15
     if zlib.crc32(view[: total - CRC.size]) != CRC.unpack_from(view, total - CRC.size)[0]:
         raise PacketError(offset, "CRC-32 does not match")
     if word & 15 != VERSION:
         raise VersionError(offset, f"format version {word & 15}, this decoder knows {VERSION}")
-    kind, flags = kind_flags >> 4, kind_flags & 15
-    scale_log2, interleave_log2, colour = geometry >> 5, geometry >> 3 & 3, geometry & 7
     if flags & RESERVED_FLAGS:
         raise PacketError(offset, f"reserved flags {flags & RESERVED_FLAGS:x} are set")
     if not (width and height):
@@ -307,3 +309,48 @@ def _unpack_sections(rest: memoryview, offset: int) -> Iterator[Section]:
             raise PacketError(offset, f"section of {end - begin} bytes, {len(rest) - begin} left")
         yield Section(plane, layer, phase, first, bytes(rest[begin:end]))
         at = end
+
+
+@dataclass
+class ScanReport:
+    """What a scan of raw bytes met beside usable packets.
+
+    Attributes:
+        skipped_bytes: bytes that belong to no packet.
+        corrupt: places that look like a packet but fail its checks.
+        other_versions: whole packets of versions this decoder does not know.
+    """
+
+    packets: int = 0
+    skipped_bytes: int = 0
+    corrupt: int = 0
+    other_versions: int = 0
+
+
+def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
+    """All packets in a run of bytes, with whatever lies between them skipped and counted."""
+    packets: list[Packet] = []
+    report = ScanReport()
+    first = bytes((MAGIC >> 4,))
+    at = 0
+    while at < len(data):
+        try:
+            packet, end = unpack(data, at)
+            packets.append(packet)
+            at = end
+            continue
+        except VersionError:
+            report.other_versions += 1
+            end = at + HEADER.unpack_from(data, at)[-1]
+        except PacketError:
+            report.corrupt += _looks_like_packet(data, at)
+            end = data.find(first, at + 1)
+            end = len(data) if end < 0 else end
+        report.skipped_bytes += end - at
+        at = end
+    report.packets = len(packets)
+    return packets, report
+
+
+def _looks_like_packet(data: bytes, at: int) -> bool:
+    return len(data) - at >= 2 and int.from_bytes(data[at : at + 2], "big") >> 4 == MAGIC

@@ -21,9 +21,9 @@ from onboard.wire import STEPS, Colour
 from training import codes, units
 from training.pictures import blocks, describe, find, load, luma, split
 
-OPERATING = (60, 72, 84, 96)  # quantiser indices that previews use: steps 27, 45, 76 and 128
-SET_LIMITS = (58, 80)
-SET_INDICES = ((12, 28, 42, 52), (60, 67, 74), (82, 88, 94, 99))  # where each table set's symbols are counted
+OPERATING = (44, 56, 68, 80, 92)  # quantiser indices that previews use: steps 27, 45, 76, 128 and 215
+SET_LIMITS = (42, 64)
+SET_INDICES = ((0, 12, 26, 36), (44, 51, 58), (66, 72, 78, 84, 92))  # where each set's symbols are counted
 FIRST_GAIN = 51  # first latents are quantised 0.8 times as coarsely
 CHROMA_OFFSET = 4
 THRESHOLD = 128  # 0.5 (step / 8)^2
@@ -80,7 +80,10 @@ def fit(folders: list[Path]) -> Fit:
         "pictures": {"train": len(train), "validation": len(validation)},
         "fixed_point_rounds": rounds,
         "spectrum": {k: [round(float(x), 6) for x in v[:16] / v.sum()] for k, v in spectrum.items()},
-        "mse": {"train": group_errors(train, model, float_units), "validation": group_errors(validation, model, float_units)},
+        "mse": {
+            "train": group_errors(train, model, float_units),
+            "validation": group_errors(validation, model, float_units),
+        },
         "codes": code_report(counts, count_symbols(validation, model), model),
     }
     return Fit(model, report, float_units)
@@ -146,7 +149,7 @@ def decoded(plane: PlaneLatents, model: Model, index: int) -> tuple[np.ndarray, 
 
 
 def fit_prediction(paths: list[Path], model: Model) -> np.ndarray:
-    """Least squares of latents 2 to 8 on the differences of the dequantised first latents around: int8 (7, 8), 1/256."""
+    """Least squares of latents 2 to 8 on differences of the dequantised first latents around: int8 (7, 8), 1/256."""
     left, right = np.zeros((8, 8)), np.zeros((8, 7))
     for picture in load(paths, "prediction"):
         (plane,) = analysed(picture, model)
@@ -182,9 +185,7 @@ def refit_decoders(paths: list[Path], model: Model) -> Model:
             right2 += z[two].T @ x[two]
     decoder1, gain1 = units.decoder_rows((right1 / left1)[None])
     decoder2, gains2 = units.decoder_rows(np.linalg.solve(left2, right2))
-    return replace(
-        model, decoder1=decoder1[0], decoder1_gain=int(gain1[0]), decoder2=decoder2, decoder2_gains=gains2
-    )
+    return replace(model, decoder1=decoder1[0], decoder1_gain=int(gain1[0]), decoder2=decoder2, decoder2_gains=gains2)
 
 
 def count_symbols(paths: list[Path], model: Model) -> np.ndarray:

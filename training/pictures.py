@@ -26,7 +26,9 @@ def find(folders: Sequence[Path]) -> list[Path]:
 
 def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """(training, validation): every tenth picture validates."""
-    return [p for i, p in enumerate(paths) if (i + 1) % VALIDATION_EVERY], paths[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]
+    return [p for i, p in enumerate(paths) if (i + 1) % VALIDATION_EVERY], paths[
+        VALIDATION_EVERY - 1 :: VALIDATION_EVERY
+    ]
 
 
 def describe(picture: np.ndarray, colour: Colour, scale_log2: int = 0) -> Description:

@@ -23,7 +23,7 @@ def quantise_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def latent_scale(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """multiplier (2048..4095) and shift per unit so that a * multiplier >> shift is the unit-norm latent in sixteenths."""
+    """multiplier (2048..4095) and shift per unit: a * multiplier >> shift is the unit-norm latent in sixteenths."""
     scale = 16 / np.sqrt((weights.astype(float) ** 2).sum(1))
     shift = np.floor(11 - np.log2(scale)).astype(int)
     multiplier = np.rint(scale * 2.0**shift).astype(int)

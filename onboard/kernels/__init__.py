@@ -1,4 +1,44 @@
 """All @njit code: arrays and integers in, arrays and integers out. Nothing here allocates much, raises or opens.
 
-The files do not call each other: numba's cache keys a function by its own file only.
+The files do not call each other: numba's cache keys a function by its own file only. This one finds the cache a place,
+before any kernel is compiled: $NUMBA_CACHE_DIR, else a folder of ours below $XDG_CACHE_HOME or ~/.cache. A folder that
+is there but cannot be written (a board's read-only disk, warmed up at install time) is copied to a temporary one; with
+no place at all kernels are compiled in memory, every time, and `CACHE_NOTE` says so.
 """
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numba
+
+
+def _find_cache() -> tuple[str | None, str]:
+    """(folder or None, one line on what is off)."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or os.path.join(home, "onboard-compress", "numba"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder), ""
+    except OSError:
+        pass
+    if not (folder.is_dir() and any(folder.iterdir())):
+        return None, f"kernels are compiled on every start: {folder} cannot be written; set NUMBA_CACHE_DIR"
+    try:
+        copy = tempfile.mkdtemp(prefix="onboard-compress-")
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        return copy, ""
+    except OSError:
+        return None, f"kernels are compiled on every start: {folder} is read-only and no temporary folder can be made"
+
+
+_folder, CACHE_NOTE = _find_cache()
+CACHE = _folder is not None
+if _folder is not None:
+    numba.config.CACHE_DIR = _folder

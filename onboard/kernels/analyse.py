@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from onboard.kernels import CACHE
+
 NORM_SHIFT = 40
 
 
@@ -19,7 +21,7 @@ def _latent(a, multiplier, shift):
     return z if a >= 0 else -z
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
     """Latents of every 8x8 block of a strip; latents 2 to 8 only where G1 leaves more than `floor`.
 
@@ -68,11 +70,11 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
                     latents[n, k] = _latent(np.int64(s), multiplier[k], shift[k])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=CACHE, error_model="numpy")
 def quantise_first(latents, step, q, d):
     """First latents to multiples of `step`, rounded to nearest: q int16 (blocks,), d int16 (blocks,) = q * step.
 
-    Bound: |latent| <= 2^15 - 2^11 (the model's check) and step < 2^12, so d stays within int16.
+    Bound: |latent| < 2^15 - 2^12 (the model's check) and step < 2^13, so d stays within int16.
     """
     for n in range(len(q)):
         z = np.int32(latents[n, 0])
@@ -83,7 +85,7 @@ def quantise_first(latents, step, q, d):
         d[n] = m * step
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=CACHE, error_model="numpy")
 def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
     """Quantise what the prediction leaves of latents 2 to 8; keep a block in group 2 only if that is worth its bits.
 
@@ -96,8 +98,8 @@ def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
         rest: int16 (blocks, 7): in, the predicted latents of candidates; out, their quantised residuals.
         group: uint8 (blocks,) out.
 
-    Bounds: |latent - prediction| < 2^16 and steps < 2^12; squares below 2^32 and their sum are int64; the worth is
-    below 2^24 * 2^8 * 2^8 = 2^40.
+    Bounds: |latent - prediction| < 2^16 and steps < 2^13; squares below 2^32 and their sum are int64; the worth is
+    below 2^26 * 2^8 * 2^8 = 2^42.
     """
     for n in range(len(group)):
         group[n] = 0

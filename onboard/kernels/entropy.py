@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from onboard.kernels import CACHE
+
 MAX_LENGTH = 12  # bits of a code word
 
 FIRST_DIRECT = 8  # residuals -8..8 have symbols of their own
@@ -185,7 +187,7 @@ def _zero_run(q, size, n, begin, row, column, width, context):
     return 2 if run == 3 else run
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def code_first(q, rows, columns, begin, words, size, out, limit):
     """Code first latents from block `begin` until the plane ends or `limit` bytes are full.
 
@@ -236,7 +238,7 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
     return n, _pad(out, pos, acc, fill)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def parse_first(data, rows, columns, begin, lookup, size, q):
     """Inverse of code_first: fill `q` from block `begin`; return the block behind the last one, or a negative status.
 
@@ -325,7 +327,7 @@ def _signs(group, n, end):
 
 @njit
 def _equal_quads(group, n, total, symbol, context):
-    """How many quads from block `n` on, all of sign bits `symbol` (0 or 15), a run symbol can take together: 1, 2, 4."""
+    """How many quads from block `n` on, all with sign bits `symbol` (0 or 15), one symbol can take: 1, 2 or 4."""
     longest = 4 if symbol == 0 and context == 0 else 2
     run = 1
     while run < longest and n + 4 * run + 4 <= total and _signs(group, n + 4 * run, n + 4 * run + 4) == symbol:
@@ -377,7 +379,7 @@ def _put_block(q, out, pos, acc, fill, words, context):
     return pos, acc, fill, nonzero
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def code_rest(group, q, rows, columns, begin, words, count, out, limit):
     """Code sign bits and latents 2 to 8 from block `begin` (a multiple of four) on.
 
@@ -455,7 +457,7 @@ def _get_block(data, bit, lookup, context, q):
     return bit, nonzero
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def parse_rest(data, rows, columns, begin, lookup, count, group, q):
     """Inverse of code_rest: fill `group` and `q`; return the block behind the last one, or a negative status."""
     total = rows * columns

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from onboard.kernels import CACHE
 
-@njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=CACHE)
 def add_prediction(first, wanted, columns, matrix, rest):
     """Add to `rest` of every wanted block what the first latents of the block and its eight neighbours foretell.
 

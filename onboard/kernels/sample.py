@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from onboard.kernels import CACHE
 
-@njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=CACHE)
 def box_average(pixels, log2, out):
     """Mean over squares of side 2^log2 (1 to 7), rounded half up; edges padded by replication.
 
@@ -35,7 +37,7 @@ def box_average(pixels, log2, out):
             out[oy, ox] = s >> (2 * log2)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def rgb_to_ycc(rgb, y, cb, cr):
     """uint8 (h, w, 3) to full-size Y, Cb, Cr: BT.601 full range (JFIF 1.02 section 2), 16-bit fixed point."""
     h, w = y.shape
@@ -48,7 +50,7 @@ def rgb_to_ycc(rgb, y, cb, cr):
             cr[i, j] = (32768 * r - 27439 * g - 5329 * b + 8421375) >> 16
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def ycc_to_rgb(y, cb, cr, rgb):
     """Inverse of rgb_to_ycc, clipped to 0..255. Planes of one size, uint8."""
     h, w = y.shape
@@ -61,7 +63,7 @@ def ycc_to_rgb(y, cb, cr, rgb):
             rgb[i, j, 2] = min(max(luma + ((116130 * u + 32768) >> 16), 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def double_rows(pixels, taps, out):
     """Enlarge twice in width: out (h, >= 1) uint8, column 2j and 2j+1 lie a quarter sample left and right of j.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from onboard.kernels import CACHE
+
 PIXEL_SHIFT = 16
 
 
@@ -17,14 +19,14 @@ def _clamp16(v):
     return min(max(v, -32768), 32767)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def dequantise(q, step, out):
-    """out int16 = q * step clamped to int16; q int16 of any length, step a positive int below 2^12."""
+    """out int16 = q * step clamped to int16; q int16 of any length, step a positive int below 2^13."""
     for n in range(len(q)):
         out[n] = _clamp16(np.int32(q[n]) * step)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, out):
     """Plain reconstruction: pixel = 128 + (sum weights * coefficient >> 16), clipped to 0..255.
 
@@ -55,7 +57,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
                 line[x] = np.uint8(min(max((pixel[8 * y + x] >> PIXEL_SHIFT) + 128, 0), 255))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def pull(value, known, coarse, coarse_known):
     """One level up: mean of the known cells of each 2x2 square, rounded half up.
 
@@ -76,7 +78,7 @@ def pull(value, known, coarse, coarse_known):
             coarse[y, x] = (2 * total + count) // (2 * count) if count > 0 else 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def push(value, known, coarse):
     """One level down: unknown cells become (9 a + 3 b + 3 c + d + 8) >> 4 of the four nearest coarse cells."""
     h, w = value.shape
@@ -89,13 +91,17 @@ def push(value, known, coarse):
                 near_x = x // 2
                 far_x = min(max(near_x + (1 if x & 1 else -1), 0), cw - 1)
                 value[y, x] = (
-                    9 * coarse[near_y, near_x] + 3 * coarse[near_y, far_x] + 3 * coarse[far_y, near_x] + coarse[far_y, far_x] + 8
+                    9 * coarse[near_y, near_x]
+                    + 3 * coarse[near_y, far_x]
+                    + 3 * coarse[far_y, near_x]
+                    + coarse[far_y, far_x]
+                    + 8
                 ) >> 4
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def relax(value, known, previous):
-    """One Jacobi step: unknown cells become the mean of their (up to four) neighbours in `previous`, rounded half up."""
+    """One Jacobi step: unknown cells become the mean of their two to four neighbours in `previous`, half up."""
     h, w = value.shape
     for y in range(h):
         for x in range(w):

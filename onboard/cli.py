@@ -1,0 +1,169 @@
+"""`onboard-compress`: pictures to preview packets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from onboard import DEFAULT_BPP, compress, decompress, describe
+from onboard.errors import InputError
+from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
+from onboard.options import OK, add_talk, byte_size, print_json, run, say
+from onboard.quality import psnr, ssim
+
+SUFFIX = ".obp"
+SCALES = ["auto", *(str(1 << i) for i in range(8))]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onboard-compress",
+        description="Turn pictures into previews of a few hundred bytes to a few kilobytes, as packets of which any "
+        "subset makes a picture.",
+    )
+    parser.add_argument("pictures", nargs="*", metavar="IN", help='picture files; "-" is standard input')
+    parser.add_argument("--preview", action="store_true", help="make a preview (the default)")
+    parser.add_argument("-o", "--output", metavar="OUT", help=f'file, folder or "-"; default IN{SUFFIX}')
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--budget", type=byte_size, metavar="N", help="most bytes: 1500, 2k, 2kB, 2KiB")
+    size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
+    size.add_argument("--quality", type=int, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
+    parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
+    parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
+    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
+    parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
+    parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
+    parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
+    parser.add_argument("--window", metavar="LOW:HIGH", help="16-bit input: samples that map to black and white")
+    parser.add_argument("--curve", choices=("linear", "sqrt"), default="linear", help="16-bit input: transfer curve")
+    parser.add_argument("--no-data", action=argparse.BooleanOptionalAction, help="16-bit input: 0 means no data")
+    parser.add_argument("--source-id", metavar="TEXT", help="call sign or source id, put in every packet")
+    parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
+    parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
+    parser.add_argument("--model", metavar="FILE", help="model to use instead of the shipped one")
+    parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
+    parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
+    add_talk(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(command, build_parser(), argv)
+
+
+def command(options: argparse.Namespace) -> int:
+    if options.warmup:
+        warm_up(options)
+    elif not options.pictures:
+        raise InputError("no picture given: onboard-compress --preview IN; --help lists the options")
+    outputs = [output_name(path, options) for path in options.pictures]
+    if len(set(outputs)) < len(outputs):
+        raise InputError("several pictures would be written to one file: give a folder with -o")
+    results = []
+    for path, output in zip(options.pictures, outputs, strict=True):
+        results.append(one_picture(path, output, options))
+        if not (options.quiet or options.json):
+            say(summary(results[-1]))
+    if options.json and options.pictures:
+        if STDIO in outputs:
+            raise InputError("--json and packets cannot both go to standard output: give a file with -o")
+        print_json(results)
+    return OK
+
+
+def output_name(path: str, options: argparse.Namespace) -> str:
+    name = ("preview" if path == STDIO else Path(path).name) + SUFFIX
+    if options.output is None:
+        return STDIO if path == STDIO else path + SUFFIX
+    if options.output != STDIO and (Path(options.output).is_dir() or options.output.endswith("/")):
+        return str(Path(options.output) / name)
+    return str(options.output)
+
+
+def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
+    picture = read_raw(path, options.raw) if options.raw else read_picture(path)
+    began = perf_counter()
+    try:
+        data = compress(
+            picture,
+            budget=options.budget,
+            bpp=options.bpp,
+            quality=options.quality,
+            scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
+            packet_size=options.packet,
+            interleave=options.interleave,
+            gray=options.gray,
+            image_id=options.image_id,
+            window=read_window(options.window),
+            curve=options.curve,
+            no_data=options.no_data,
+            source_id=options.source_id,
+            capture_time_ms=options.time,
+            metadata=options.metadata,
+            model=options.model,
+        )
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
+    took = perf_counter() - began
+    result = {
+        "input": path,
+        "output": output,
+        **describe(data),
+        "ratio": round(picture.nbytes / len(data), 1),
+        "seconds": round(took, 4),
+    }
+    if options.check:
+        decoded = decompress(data, models=[options.model] if options.model else ())
+        grey = result["colour"] == "grey"
+        result["decoder"] = decoded.report["decoder"]
+        result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
+        result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
+    write_bytes(output, data)
+    return result
+
+
+def summary(r: dict[str, Any]) -> str:
+    text = (
+        f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
+        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']}, {1000 * r['seconds']:.0f} ms"
+    )
+    return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
+
+
+def read_window(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    if not (colon and low.isdigit() and high.isdigit()):
+        raise InputError(f"window {text!r}: must be LOW:HIGH, such as 120:3900")
+    return int(low), int(high)
+
+
+def warm_up(options: argparse.Namespace) -> None:
+    """Run every kernel once on pictures of every kind, so that their compiled code is cached."""
+    from onboard.kernels import CACHE_NOTE
+
+    began = perf_counter()
+    y, x = np.mgrid[:150, :210]
+    grey = ((x * 3 + y * 5 + (x // 16 + y // 16) % 2 * 90) % 256).astype(np.uint8)
+    raw = grey.astype(np.uint16) << 4
+    for picture in (grey, np.stack([grey, grey.T[:150, :150].repeat(2, 1)[:, :210], 255 - grey], -1), raw):
+        for scale in (1, 2):
+            data = compress(picture, bpp=0.5, scale=scale, packet_size=200, interleave=2)
+            half = data[: len(data) // 2]
+            for enhance in ("plain", "linear"):
+                decompress(half, enhance=enhance)
+    encode_picture(STDIO, grey, {})
+    if not options.quiet:
+        say(f"onboard-compress: kernels compiled in {perf_counter() - began:.1f} s")
+        if CACHE_NOTE:
+            say(f"onboard-compress: {CACHE_NOTE}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""`ground-decode`: packets of any number of files to pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from onboard.errors import InputError
+from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
+from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.model import load_model
+from onboard.options import OK, PARTIAL, add_talk, print_json, run, say
+from onboard.quality import psnr, ssim
+from onboard.wire import Colour, Description
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ground-decode",
+        description="Rebuild pictures from preview packets: any files, any order, duplicates and gaps allowed. "
+        "Exit status 0: all there; 1: a picture was made but something is missing or corrupt; 2: nothing usable.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help='files of packets; "-" is standard input')
+    parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
+    parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
+    parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
+    parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
+    parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
+    parser.add_argument(
+        "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
+    )
+    add_talk(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(command, build_parser(), argv)
+
+
+def command(options: argparse.Namespace) -> int:
+    models = [load_model(path) for path in options.model]
+    store = Store({m.model_id: m for m in models})
+    for path in options.inputs:
+        try:
+            report = store.add(read_bytes(path), path)
+        except MemoryError:
+            raise InputError(f"{path}: too large to read") from None
+        if options.verbose:
+            say(f"{path}: {report.packets} packets, {report.corrupt} corrupt, {report.skipped_bytes} bytes skipped")
+    found = store.descriptions()
+    whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
+    results = []
+    for description in found:
+        output = output_name(options, description, len(found) > 1)
+        decoded, result = one_picture(store, description, output, options)
+        whole &= decoded.complete
+        results.append(result)
+        if not (options.quiet or options.json):
+            say(summary(result))
+    sources = {name: vars(report) for name, report in store.sources.items()}
+    if options.json:
+        if any(r["output"] == STDIO for r in results):
+            raise InputError("--json and a picture cannot both go to standard output: give a file with -o")
+        print_json({"pictures": results, "sources": sources})
+    elif not (whole or options.quiet):
+        for name, r in sources.items():
+            if r["corrupt"] or r["other_versions"] or r["skipped_bytes"]:
+                say(
+                    f"{name}: {r['packets']} packets used, {r['corrupt']} corrupt, {r['other_versions']} of another "
+                    f"version, {r['skipped_bytes']} bytes skipped"
+                )
+    return OK if whole else PARTIAL
+
+
+def one_picture(
+    store: Store, description: Description, output: str, options: argparse.Namespace
+) -> tuple[Decoded, dict[str, Any]]:
+    began = perf_counter()
+    decoded = decode_picture(store, description, enhance=options.enhance, max_pixels=options.max_pixels)
+    result: dict[str, Any] = {"output": output, **decoded.report, "seconds": round(perf_counter() - began, 4)}
+    if options.reference:
+        reference = read_picture(options.reference)
+        grey = description.colour == Colour.GREY
+        try:
+            result["psnr"] = round(psnr(reference, decoded.image, grey), 3)
+            result["ssim"] = round(ssim(reference, decoded.image, grey), 4)
+        except InputError as e:
+            raise InputError(f"{options.reference}: {e}") from None
+    text = {
+        "Software": "onboard-compress",
+        "onboard:decoder": str(decoded.report["decoder"]),
+        "onboard:received": f"{decoded.report['received']:.4f}",
+        "onboard:picture": f"{description.picture_id}/{description.tag:04x}",
+    }
+    text |= {f"onboard:{k}": str(v) for k, v in decoded.report["extensions"].items()}
+    picture = encode_picture(output, decoded.image, text)
+    mask = png_bytes(decoded.mask, text) if options.mask else None
+    write_bytes(output, picture)
+    if mask is not None:
+        write_bytes(_with_id(options.mask, description, len(store.pictures) > 1), mask)
+    return decoded, result
+
+
+def output_name(options: argparse.Namespace, description: Description, several: bool) -> str:
+    if options.output == STDIO:
+        if several:
+            raise InputError("packets of several pictures: give a file or folder with -o")
+        return STDIO
+    source = "picture" if options.inputs[0] == STDIO else Path(options.inputs[0]).name.removesuffix(".obp")
+    name = Path(source).stem + ".png" if Path(source).suffix else source + ".png"
+    if options.output is None:
+        folder = Path() if options.inputs[0] == STDIO else Path(options.inputs[0]).parent
+        path = folder / f"{Path(name).stem}.preview.png"
+    elif Path(options.output).is_dir() or options.output.endswith("/"):
+        path = Path(options.output) / name
+    else:
+        path = Path(options.output)
+    return _with_id(str(path), description, several)
+
+
+def _with_id(path: str, description: Description, several: bool) -> str:
+    if not several:
+        return path
+    p = Path(path)
+    return str(p.with_name(f"{p.stem}-{description.picture_id}-{description.tag:04x}{p.suffix}"))
+
+
+def summary(r: dict[str, Any]) -> str:
+    text = (
+        f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % received in "
+        f"{r['packets']['used']} packets, {r['decoder']} decoder ({r['why']}), {1000 * r['seconds']:.0f} ms"
+    )
+    return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f}" if "psnr" in r else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The neighbour-aware linear decoder (display only): matrices fitted to one model, by quantiser index and scale."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from onboard.decoder import Decoding, PlaneLatents
+from onboard.errors import ModelError
+from onboard.kernels.neighbours import decode_neighbours
+from onboard.planes import enlarge, plane_log2, shape_at
+from onboard.wire import BLOCK
+
+ARTEFACT = "neighbours-{:04x}.npz"
+CLASSES = 8
+FEATURES = 72
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Matrices of one model.
+
+    Attributes:
+        indices: int (n,) quantiser indices the matrices were fitted at, ascending.
+        own: float32 (n, 8, 72, 64): to the coded scale.
+        doubled: float32 (n, 8, 72, 256): to twice that, for pictures coded at scale 2 and more.
+    """
+
+    indices: np.ndarray
+    own: np.ndarray
+    doubled: np.ndarray
+
+    def nearest(self, index: int) -> int:
+        return int(np.abs(self.indices - index).argmin())
+
+
+def pack_neighbours(neighbours: Neighbours) -> bytes:
+    """Artefact file; weights as int8 rows with float32 scales."""
+    arrays: dict[str, np.ndarray] = {"indices": neighbours.indices.astype(np.int16)}
+    for name in ("own", "doubled"):
+        weights = getattr(neighbours, name)
+        scale = np.maximum(np.abs(weights).max(-1, keepdims=True), 1e-9) / 127
+        arrays[name] = np.rint(weights / scale).astype(np.int8)
+        arrays[name + "_scale"] = scale.astype(np.float32)
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    return out.getvalue()
+
+
+def parse_neighbours(data: bytes) -> Neighbours:
+    """Inverse of pack_neighbours. Raises ModelError."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as f:
+            own, doubled = (np.ascontiguousarray(f[n] * f[n + "_scale"]) for n in ("own", "doubled"))
+            return Neighbours(f["indices"].astype(int), own, doubled)
+    except (ValueError, KeyError, OSError) as e:
+        raise ModelError(f"neighbour artefact is corrupt: {e}") from None
+
+
+@lru_cache(maxsize=4)
+def find_neighbours(model_id: int) -> Neighbours | None:
+    """The matrices that fit a model, None when there are none (the model then decodes plainly)."""
+    path = files("onboard.ground") / "models" / ARTEFACT.format(model_id)
+    return parse_neighbours(path.read_bytes()) if path.is_file() else None
+
+
+def decode_linear(decoding: Decoding, latents: list[PlaneLatents], neighbours: Neighbours) -> list[np.ndarray]:
+    """Every plane at full size: uint8 (height, width). What is coded smaller is doubled by the matrices themselves."""
+    description = decoding.description
+    planes = []
+    for i, p in enumerate(latents):
+        at = neighbours.nearest(decoding.model.plane_index(decoding.index, i))
+        coded_log2 = plane_log2(description, i)
+        log2 = max(coded_log2 - 1, 0)
+        weights = (neighbours.doubled if coded_log2 else neighbours.own)[at]
+        side = BLOCK << (coded_log2 - log2)
+        pixels = np.empty((side * p.rows, side * p.columns), np.uint8)
+        decode_neighbours(p.first, p.rest, p.group, p.columns, weights, side, pixels)
+        height, width = shape_at(description, log2)
+        planes.append(enlarge(pixels[:height, :width], description, log2))
+    return planes

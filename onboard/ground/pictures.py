@@ -1,0 +1,163 @@
+"""Merging packets into pictures and choosing how to show them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onboard.decoder import Decoding
+from onboard.errors import InputError, NothingDecodableError
+from onboard.ground.linear import decode_linear, find_neighbours
+from onboard.model import Model, find_model
+from onboard.planes import assemble
+from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, scan
+
+DEFAULT_MAX_PIXELS = 1 << 28
+ENHANCE = ("auto", "plain", "linear")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    Attributes:
+        image: uint8 or uint16, (height, width) or (height, width, 3).
+        mask: uint8 per 8x8 luma block at full size: 0 concealed, n + 1 the highest layer that was applied.
+        report: what was received and how the picture was made; plain values only, ready for JSON.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    report: dict[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        """True when every block of every layer the encoder sends for a whole picture has arrived."""
+        return bool(self.report["received"] == 1.0 and not self.report["packets"]["bad_sections"])
+
+
+@dataclass
+class Store:
+    """Packets sorted into pictures. A picture is one description: id, encoding tag, model, size, scale, ..."""
+
+    models: dict[int, Model] = field(default_factory=dict)
+    pictures: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
+    duplicates: dict[Description, int] = field(default_factory=dict)
+    sources: dict[str, ScanReport] = field(default_factory=dict)
+    skipped_kinds: int = 0
+
+    def add(self, data: bytes, source: str = "data") -> ScanReport:
+        """Take all packets out of a run of bytes; return what else was met there."""
+        packets, report = scan(data)
+        self.sources[source] = report
+        for packet in packets:
+            if packet.kind != Kind.SOURCE:
+                self.skipped_kinds += 1
+                continue
+            known = self.pictures.setdefault(packet.description, {})
+            key = repr((packet.index, packet.sections)).encode()
+            if key in known:
+                self.duplicates[packet.description] = self.duplicates.get(packet.description, 0) + 1
+            known[key] = packet
+        return report
+
+    def descriptions(self) -> list[Description]:
+        """The pictures at hand, by id. Raises NothingDecodableError, saying what was met instead."""
+        if not self.pictures:
+            total = [
+                sum(getattr(r, n) for r in self.sources.values())
+                for n in ("corrupt", "other_versions", "skipped_bytes")
+            ]
+            raise NothingDecodableError(
+                f"no usable packet: {total[0]} corrupt, {total[1]} of another version, {self.skipped_kinds} of "
+                f"other kinds, {total[2]} bytes that are not packets"
+            )
+        return sorted(self.pictures, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
+
+
+def decode_picture(
+    store: Store, description: Description, *, enhance: str = "auto", max_pixels: int | None = None
+) -> Decoded:
+    """Decode one picture of a store. Raises UnknownModelError, InputError."""
+    if enhance not in ENHANCE:
+        raise InputError(f"enhance {enhance!r}: must be one of {', '.join(ENHANCE)}")
+    limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    if description.width * description.height > limit:
+        raise InputError(
+            f"picture {description.picture_id} has {description.width}x{description.height} pixels: more than {limit}, "
+            "the limit on memory; raise it if you trust the source"
+        )
+    decoding = Decoding(description, find_model(description.model_id, store.models))
+    packets = list(store.pictures[description].values())
+    decoding.add(packets)
+    latents = decoding.latents()
+    neighbours = find_neighbours(description.model_id) if enhance != "plain" else None
+    if neighbours is None:
+        used = "plain"
+        why = "asked for" if enhance == "plain" else f"no neighbour matrices for model {description.model_id:04x}"
+        planes = decoding.plain_full(latents)
+    else:
+        used = "linear"
+        why = "asked for" if enhance == "linear" else "the best decoder at hand"
+        planes = decode_linear(decoding, latents, neighbours)
+    report = {
+        "picture_id": description.picture_id,
+        "tag": description.tag,
+        "model": f"{description.model_id:04x}",
+        "width": description.width,
+        "height": description.height,
+        "colour": description.colour.name.lower(),
+        "depth": description.window.depth if description.window else 8,
+        "scale": description.scale,
+        "interleave": description.interleave,
+        "quality": sorted({100 - p.index for p in packets}),
+        "received": decoding.coverage(),
+        "decoder": used,
+        "why": why,
+        "packets": {
+            "used": len(packets),
+            "duplicates": store.duplicates.get(description, 0),
+            "bad_sections": decoding.bad_sections,
+            "skipped_sections": decoding.skipped_sections,
+        },
+        "extensions": read_extensions(packets),
+    }
+    return Decoded(assemble(planes, description), decoding.mask(), report)
+
+
+def decode_one(
+    data: bytes | Iterable[bytes],
+    *,
+    enhance: str = "auto",
+    max_pixels: int | None = None,
+    models: Iterable[Model] = (),
+) -> Decoded:
+    """The one picture in the data; see onboard.decompress."""
+    store = Store({m.model_id: m for m in models})
+    store.add(bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data))
+    found = store.descriptions()
+    if len(found) > 1:
+        ids = ", ".join(f"{d.picture_id}/{d.tag:04x}" for d in found)
+        raise InputError(f"packets of {len(found)} pictures ({ids}): use onboard.ground.Store to decode each")
+    return decode_picture(store, found[0], enhance=enhance, max_pixels=max_pixels)
+
+
+def read_extensions(packets: Iterable[Packet]) -> dict[str, Any]:
+    """Known extensions in words: source id, capture time (milliseconds since 1970 UTC), metadata."""
+    found: dict[str, Any] = {}
+    for packet in packets:
+        for e in packet.extensions:
+            if e.type == ExtensionType.SOURCE_ID:
+                found["source_id"] = e.data.decode("ascii", "replace")
+            elif e.type == ExtensionType.METADATA:
+                found["metadata"] = e.data.decode("utf-8", "replace")
+            elif e.type == ExtensionType.CAPTURE_TIME:
+                try:
+                    found["capture_time_ms"] = TIME.unpack(e.data)[0]
+                except struct.error:
+                    found["capture_time_ms"] = None
+    return found

@@ -1,0 +1,61 @@
+"""Command-line pieces that the commands share: sizes, messages, JSON, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from onboard.errors import OnboardError
+
+VERSION = "0.1.0"
+
+OK, PARTIAL, UNUSABLE = 0, 1, 2
+INTERRUPTED = 130
+_UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "b": 1}
+
+
+def byte_size(text: str) -> int:
+    """ "1500", "2k", "2kB", "2KiB", "1.5kB" to bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if not match or match[2].lower() not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give bytes, or a number with k, kB or KiB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def add_talk(parser: argparse.ArgumentParser) -> None:
+    """Options that every command has."""
+    parser.add_argument("--json", action="store_true", help="print machine-readable results on standard output")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value))
+
+
+def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Parse and run; every error on purpose becomes one line and exit status 2, never a traceback."""
+    options = parser.parse_args(argv)
+    try:
+        return command(options)
+    except OnboardError as e:
+        say(f"{parser.prog}: {e}")
+        return UNUSABLE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return UNUSABLE
+    except MemoryError:
+        say(f"{parser.prog}: not enough memory for a picture of this size")
+        return UNUSABLE
+    except KeyboardInterrupt:
+        say(f"{parser.prog}: interrupted")
+        return INTERRUPTED

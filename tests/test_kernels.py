@@ -1,0 +1,558 @@
+"""Every kernel against its naive twin. Runs with the JIT and with NUMBA_DISABLE_JIT=1, so everything here is small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from onboard.huffman import code_words, lookup_tables
+from onboard.kernels import entropy
+from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
+from onboard.kernels.entropy import SLACK, code_first, code_rest, parse_first, parse_rest
+from onboard.kernels.predict import add_prediction
+from onboard.kernels.sample import box_average, double_rows, rgb_to_ycc, ycc_to_rgb
+from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.model import SETS, default_model
+from onboard.planes import ENLARGER
+from tests import pictures, reference
+from training.codes import code_lengths
+
+pytestmark = pytest.mark.kernel
+
+GUARD = 16
+SEEDS = st.integers(0, 2**32 - 1)
+LEVELS = st.sampled_from((1, 2, 8, 60, 400, 1023))
+ROWS = st.integers(1, 9)
+COLUMNS = st.one_of(st.integers(1, 9), st.sampled_from((31, 32, 33, 34, 35, 65, 67)))
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One table set as the coder, the parser and the twin want it."""
+
+    words: np.ndarray
+    lookup: np.ndarray
+    codes: reference.Codes
+
+
+@cache
+def tables(which: int) -> Tables:
+    """The shipped model's sets first; then sets made from random counts, each unlike the last."""
+    if which < SETS:
+        lengths = default_model().lengths[which]
+    else:
+        rng = np.random.default_rng(which)
+        lengths = code_lengths(rng.permutation(entropy.SET_SYMBOLS) ** rng.choice((0, 1, 3), entropy.SET_SYMBOLS))
+    return Tables(code_words(lengths), lookup_tables(lengths), reference.Codes(lengths))
+
+
+TABLES = st.integers(0, SETS + 1).map(tables)
+
+
+def dirty(rng: np.random.Generator, *shape: int, dtype: type = np.uint8) -> np.ndarray:
+    """Memory as np.empty gives it on a bad day."""
+    return rng.integers(0, 200, shape).astype(dtype)
+
+
+def some_first(rng: np.random.Generator, blocks: int, level: int) -> np.ndarray:
+    """First latents: steps, flat stretches (which make runs) and jumps up to `level`."""
+    q = np.repeat(rng.integers(-level, level + 1, blocks), rng.choice((1, 1, 2, 9), blocks))[:blocks]
+    return np.clip(q + rng.integers(-1, 2, blocks) * (rng.random(blocks) < rng.choice((0, 0.4))), -1023, 1023).astype(
+        np.int16
+    )
+
+
+def some_rest(rng: np.random.Generator, blocks: int, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sign bits in runs and latents 2 to 8, many of them small; those of group 1 are garbage that nobody may read."""
+    share = rng.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+    group = np.repeat(rng.random(blocks) < share, rng.choice((1, 4, 9), blocks))[:blocks].astype(np.uint8)
+    q = rng.integers(-level, level + 1, (blocks, 7)) * (rng.random((blocks, 7)) < rng.choice((0.2, 0.7, 1.0)))
+    small = rng.random(blocks) < 0.5
+    q[small] = np.sign(q[small])
+    q[rng.random((blocks, 7)) < 0.02] = entropy.MAX_REST
+    q[group == 0] = 32767
+    return group, q.astype(np.int16)
+
+
+def coded(coder, sources, rows, columns, begin, table, limit, rng) -> tuple[int, bytes]:
+    """Run a coder over dirty scratch; whatever it writes must stay within limit + SLACK."""
+    out = np.full(limit + SLACK + GUARD, 0xA5, np.uint8)
+    scratch = dirty(rng, rows * columns)
+    end, used = coder(*sources, rows, columns, begin, table.words, scratch, out[: limit + SLACK], limit)
+    assert used <= limit
+    assert (out[limit + SLACK :] == 0xA5).all()
+    return end, out[:used].tobytes()
+
+
+def between(payload: bytes, filler: int) -> np.ndarray:
+    """The payload as a view into a larger array, so that reading past it finds something."""
+    whole = np.full(len(payload) + 2 * GUARD, filler, np.uint8)
+    whole[GUARD : GUARD + len(payload)] = np.frombuffer(payload, np.uint8)
+    return whole[GUARD : GUARD + len(payload)]
+
+
+def parsed_first(payload, rows, columns, begin, table, rng) -> tuple[int, list[int]]:
+    results = []
+    for filler in (0x00, 0xFF, 0x5A):
+        q = dirty(rng, rows * columns, dtype=np.int16)
+        before = q.copy()
+        end = parse_first(between(payload, filler), rows, columns, begin, table.lookup, dirty(rng, rows * columns), q)
+        assert np.array_equal(q[:begin], before[:begin])
+        if end >= 0:
+            assert np.array_equal(q[end:], before[end:])
+        results.append((int(end), q[begin:end].tolist() if end >= 0 else []))
+    assert results[0] == results[1] == results[2]
+    return results[0]
+
+
+def parsed_rest(payload, rows, columns, begin, table, rng) -> tuple[int, list[tuple[int, list[int]]]]:
+    results = []
+    for filler in (0x00, 0xFF, 0x5A):
+        group, q = dirty(rng, rows * columns), np.zeros((rows * columns, 7), np.int16)
+        before = group.copy()
+        scratch = dirty(rng, rows * columns)
+        end = parse_rest(between(payload, filler), rows, columns, begin, table.lookup, scratch, group, q)
+        assert np.array_equal(group[:begin], before[:begin]) and not q[:begin].any()
+        if end >= 0:
+            assert np.array_equal(group[end:], before[end:]) and not q[end:].any()
+        found = [(int(g), v) for g, v in zip(group[begin:end], q[begin:end].tolist(), strict=True)] if end >= 0 else []
+        results.append((int(end), found))
+    assert results[0] == results[1] == results[2]
+    return results[0]
+
+
+# --- entropy coding -------------------------------------------------------------------------------------------------
+
+
+def test_constants_are_those_of_the_format():
+    assert [kind[1:] for kind in entropy.KINDS] == list(reference.KINDS)
+    assert entropy.SET_SYMBOLS == reference.SET_SYMBOLS
+    assert entropy.FIRST_LEVELS == reference.FIRST_LEVELS
+    assert entropy.QUAD_LEVELS == reference.QUAD_LEVELS
+    assert (entropy.BAD_CODE, entropy.OVERRUN, entropy.OUT_OF_RANGE, entropy.TOO_MANY_BLOCKS) == (-1, -2, -3, -4)
+
+
+def test_table_sets_fit_the_promise_to_microcontrollers():
+    assert SETS * entropy.SET_SYMBOLS <= 4096
+    assert entropy.MAX_LENGTH == 12
+
+
+@given(TABLES, ROWS, COLUMNS, LEVELS, SEEDS, st.data())
+def test_first_latents_are_coded_as_the_twin_codes_them(table, rows, columns, level, seed, data):
+    rng = np.random.default_rng(seed)
+    total = rows * columns
+    begin = data.draw(st.integers(0, total - 1), "begin")
+    limit = data.draw(st.integers(0, 40) | st.just(2 * total + 8), "limit")
+    q = some_first(rng, total, level)
+    expected = reference.code_first(q, rows, columns, begin, table.codes, limit)
+    assert coded(code_first, (q,), rows, columns, begin, table, limit, rng) == expected
+
+
+@given(TABLES, ROWS, COLUMNS, LEVELS, SEEDS, st.data())
+def test_first_latents_survive_coding_and_parsing(table, rows, columns, level, seed, data):
+    rng = np.random.default_rng(seed)
+    total = rows * columns
+    begin = data.draw(st.integers(0, total - 1), "begin")
+    limit = data.draw(st.integers(3, 40) | st.just(3 * total + 8), "limit")
+    q = some_first(rng, total, level)
+    end, payload = coded(code_first, (q,), rows, columns, begin, table, limit, rng)
+    assert end > begin
+    assert parsed_first(payload, rows, columns, begin, table, rng) == (end, q[begin:end].tolist())
+    assert reference.parse_first(payload, rows, columns, begin, table.codes) == (end, q[begin:end].tolist())
+
+
+@given(TABLES, st.integers(1, 3), st.integers(1, 5), st.data())
+def test_any_first_latents_in_range_survive(table, rows, columns, data):
+    total = rows * columns
+    values = st.integers(-1023, 1023) | st.sampled_from((-1023, -1, 0, 0, 0, 1, 1023))
+    q = np.array(data.draw(st.lists(values, min_size=total, max_size=total), "q"), np.int16)
+    rng = np.random.default_rng(1)
+    end, payload = coded(code_first, (q,), rows, columns, 0, table, 3 * total, rng)
+    assert (end, payload) == reference.code_first(q, rows, columns, 0, table.codes, 3 * total)
+    assert parsed_first(payload, rows, columns, 0, table, rng) == (total, q.tolist())
+
+
+@given(TABLES, ROWS, COLUMNS, LEVELS, SEEDS, st.data())
+def test_sign_bits_and_latents_are_coded_as_the_twin_codes_them(table, rows, columns, level, seed, data):
+    rng = np.random.default_rng(seed)
+    total = rows * columns
+    begin = 4 * data.draw(st.integers(0, (total - 1) // 4), "quad")
+    limit = data.draw(st.integers(0, 90) | st.just(25 * total), "limit")
+    group, q = some_rest(rng, total, level)
+    expected = reference.code_rest(group, q, rows, columns, begin, table.codes, limit)
+    assert coded(code_rest, (group, q), rows, columns, begin, table, limit, rng) == expected
+
+
+@given(TABLES, ROWS, COLUMNS, LEVELS, SEEDS, st.data())
+def test_sign_bits_and_latents_survive_coding_and_parsing(table, rows, columns, level, seed, data):
+    rng = np.random.default_rng(seed)
+    total = rows * columns
+    begin = 4 * data.draw(st.integers(0, (total - 1) // 4), "quad")
+    limit = data.draw(st.integers(0, 90) | st.just(25 * total), "limit")
+    group, q = some_rest(rng, total, level)
+    end, payload = coded(code_rest, (group, q), rows, columns, begin, table, limit, rng)
+    assert end % 4 == 0 or end == total
+    q[group == 0] = 0
+    expected = (end, [(int(g), v) for g, v in zip(group[begin:end], q[begin:end].tolist(), strict=True)])
+    assert parsed_rest(payload, rows, columns, begin, table, rng) == expected
+    assert reference.parse_rest(payload, rows, columns, begin, table.codes) == expected
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 33, 34, 35])
+def test_blocks_of_the_same_quad_are_no_context_in_narrow_stripes(columns):
+    """In a stripe of one to three columns a block's north neighbour may lie in its own quad: not known yet."""
+    rows, table = 8, tables(0)
+    total = rows * columns
+    group, q = np.ones(total, np.uint8), np.full((total, 7), -2, np.int16)
+    payloads = set()
+    for filler in (0, 1, 8):
+        scratch, out = np.full(total, filler, np.uint8), np.empty(25 * total + SLACK, np.uint8)
+        end, used = code_rest(group, q, rows, columns, 0, table.words, scratch, out, 25 * total)
+        assert end == total
+        payloads.add(out[:used].tobytes())
+    assert payloads == {reference.code_rest(group, q, rows, columns, 0, table.codes, 25 * total)[1]}
+    for filler in (0, 1, 8):
+        payload = np.frombuffer(max(payloads), np.uint8)
+        scratch, got, back = np.full(total, filler, np.uint8), np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
+        assert parse_rest(payload, rows, columns, 0, table.lookup, scratch, got, back) == total
+        assert np.array_equal(back, q)
+
+
+def test_the_largest_block_fits_the_slack():
+    table = tables(0)
+    group, q = np.ones(4, np.uint8), np.full((4, 7), -entropy.MAX_REST, np.int16)
+    rng = np.random.default_rng(2)
+    for limit in range(100):
+        end, payload = coded(code_rest, (group, q), 1, 4, 0, table, limit, rng)
+        assert (end, payload) == reference.code_rest(group, q, 1, 4, 0, table.codes, limit)
+
+
+def test_a_coder_without_room_codes_nothing():
+    table, rng = tables(0), np.random.default_rng(3)
+    q = np.array([700, -700], np.int16)
+    assert coded(code_first, (q,), 1, 2, 0, table, 0, rng) == (0, b"")
+    group, rest = np.ones(2, np.uint8), np.full((2, 7), 500, np.int16)
+    assert coded(code_rest, (group, rest), 1, 2, 0, table, 0, rng) == (0, b"")
+
+
+@pytest.mark.parametrize("begin", [0, 4, 60])
+def test_an_empty_section_holds_no_blocks(begin):
+    table, rng = tables(0), np.random.default_rng(3)
+    assert parsed_first(b"", 2, 40, begin, table, rng) == (begin, [])
+    assert parsed_rest(b"", 2, 40, begin, table, rng) == (begin, [])
+
+
+def test_a_flat_plane_costs_a_quarter_of_a_symbol_per_block():
+    table, rng = tables(0), np.random.default_rng(4)
+    q, rows, columns = np.zeros(8 * 96, np.int16), 8, 96
+    end, payload = coded(code_first, (q,), rows, columns, 0, table, 500, rng)
+    assert end == len(q) and len(payload) < len(q) / 8
+    group, rest = np.zeros(len(q), np.uint8), np.zeros((len(q), 7), np.int16)
+    end, payload = coded(code_rest, (group, rest), rows, columns, 0, table, 500, rng)
+    assert end == len(q) and len(payload) < len(q) / 16
+
+
+@given(TABLES, ROWS, COLUMNS, st.binary(max_size=60), SEEDS, st.data())
+def test_hostile_first_latents_parse_as_the_twin_parses_them(table, rows, columns, payload, seed, data):
+    begin = data.draw(st.integers(0, rows * columns - 1), "begin")
+    expected = reference.parse_first(payload, rows, columns, begin, table.codes)
+    assert parsed_first(payload, rows, columns, begin, table, np.random.default_rng(seed)) == expected
+
+
+@given(TABLES, ROWS, COLUMNS, st.binary(max_size=60), SEEDS, st.data())
+@example(tables(0), 1, 1, b"", 0, None)
+def test_hostile_sign_bits_and_latents_parse_as_the_twin_parses_them(table, rows, columns, payload, seed, data):
+    begin = 4 * data.draw(st.integers(0, (rows * columns - 1) // 4), "quad") if data else 0
+    expected = reference.parse_rest(payload, rows, columns, begin, table.codes)
+    assert parsed_rest(payload, rows, columns, begin, table, np.random.default_rng(seed)) == expected
+
+
+@given(st.sampled_from((0, 1)), SEEDS, st.data())
+def test_damaged_sections_parse_as_the_twin_parses_them(layer, seed, data):
+    """Cut short, or with a few bits flipped: mostly plausible, so it gets far before it goes wrong."""
+    table, rows, columns = tables(data.draw(st.integers(0, SETS - 1))), 5, 37
+    rng = np.random.default_rng(seed)
+    if layer:
+        _, payload = reference.code_rest(*some_rest(rng, rows * columns, 4), rows, columns, 0, table.codes, 200)
+    else:
+        _, payload = reference.code_first(some_first(rng, rows * columns, 9), rows, columns, 0, table.codes, 200)
+    damaged = bytearray(payload[: data.draw(st.integers(1, len(payload)), "length")])
+    for at in data.draw(st.lists(st.integers(0, 8 * len(damaged) - 1), max_size=3), "flips"):
+        damaged[at // 8] ^= 1 << at % 8
+    damaged += data.draw(st.sampled_from((b"", b"\x00", b"\xff", b"\x01\x02")), "tail")
+    twin, kernel = (reference.parse_rest, parsed_rest) if layer else (reference.parse_first, parsed_first)
+    expected = twin(bytes(damaged), rows, columns, 0, table.codes)
+    assert kernel(bytes(damaged), rows, columns, 0, table, rng) == expected
+
+
+FIRST, QUAD, MASK, SIZE = reference.FIRST_KIND, reference.QUAD_KIND, reference.MASK_KIND, reference.SIZE_KIND
+
+# (what, rows, columns, (kind, context, symbol) or literal bits ..., status)
+HOSTILE_FIRST = [
+    ("the word of all ones", 2, 2, ["1" * 16], entropy.BAD_CODE),
+    ("a second byte of padding", 2, 2, [(FIRST, 9, 8), "1" * 16], entropy.BAD_CODE),
+    ("raw bits behind the end", 2, 2, [(FIRST, 9, 26)], entropy.OVERRUN),
+    ("a first latent of 2054", 1, 1, [(FIRST, 9, 26), "1" * 10 + "0"], entropy.OUT_OF_RANGE),
+    ("a first latent of -1024", 1, 1, [(FIRST, 9, 25), format(1024 - 519, "09b") + "1"], entropy.OUT_OF_RANGE),
+    ("a pair across the end of the row", 2, 2, [(FIRST, 9, 8), (FIRST, 0, 27), "0" * 16], entropy.TOO_MANY_BLOCKS),
+    ("a four across the end of the row", 2, 4, [(FIRST, 9, 8), (FIRST, 0, 28), "0" * 16], entropy.TOO_MANY_BLOCKS),
+    ("bits behind the last block", 1, 1, [(FIRST, 9, 9), "0" * 16], entropy.TOO_MANY_BLOCKS),
+    ("padding of zeros", 1, 1, [(FIRST, 9, 9), "0"], entropy.TOO_MANY_BLOCKS),
+]
+HOSTILE_REST = [
+    ("the word of all ones", 2, 2, ["1" * 16], entropy.BAD_CODE),
+    ("a bad mask", 2, 2, [(QUAD, 0, 8), "1" * 24], entropy.BAD_CODE),
+    ("a bad size", 2, 2, [(QUAD, 0, 8), (MASK, 0, 3), "1" * 24], entropy.BAD_CODE),
+    ("raw bits behind the end", 2, 2, [(QUAD, 0, 8), (MASK, 0, 1), (SIZE, 8, 17)], entropy.OVERRUN),
+    ("no sign of the last latent", 2, 2, [(QUAD, 0, 8), (MASK, 0, 255)], entropy.OVERRUN),
+    ("a sign bit outside the plane", 1, 3, [(QUAD, 0, 1)], entropy.TOO_MANY_BLOCKS),
+    ("a sign bit outside the last quad", 3, 2, [(QUAD, 0, 0), (QUAD, 0, 2)], entropy.TOO_MANY_BLOCKS),
+    ("two quads where there is one", 2, 2, [(QUAD, 0, 16)], entropy.TOO_MANY_BLOCKS),
+    ("four quads where there are three", 3, 4, [(QUAD, 0, 18)], entropy.TOO_MANY_BLOCKS),
+    ("two quads of ones where there is a half", 1, 6, [(QUAD, 0, 17), "0" * 40], entropy.TOO_MANY_BLOCKS),
+    ("bits behind the last block", 2, 2, [(QUAD, 0, 0), "0" * 12], entropy.TOO_MANY_BLOCKS),
+]
+
+
+def _payload(codes: reference.Codes, parts: list, aligned: bool) -> bytes:
+    text = "".join(part if isinstance(part, str) else codes.write(*part) for part in parts)
+    return reference.bytes_of(text.ljust(-(-len(text) // 8) * 8, "0") if aligned else text)
+
+
+@pytest.mark.parametrize("what, rows, columns, parts, status", HOSTILE_FIRST, ids=[h[0] for h in HOSTILE_FIRST])
+def test_a_section_of_first_latents_is_refused_for(what, rows, columns, parts, status):
+    table, rng = tables(0), np.random.default_rng(1)
+    payload = _payload(table.codes, parts, aligned=parts[-1] == "0")
+    assert parsed_first(payload, rows, columns, 0, table, rng) == (status, [])
+    assert reference.parse_first(payload, rows, columns, 0, table.codes) == (status, [])
+
+
+@pytest.mark.parametrize("what, rows, columns, parts, status", HOSTILE_REST, ids=[h[0] for h in HOSTILE_REST])
+def test_a_section_of_sign_bits_and_latents_is_refused_for(what, rows, columns, parts, status):
+    table, rng = tables(0), np.random.default_rng(1)
+    payload = _payload(table.codes, parts, aligned=False)
+    assert parsed_rest(payload, rows, columns, 0, table, rng) == (status, [])
+    assert reference.parse_rest(payload, rows, columns, 0, table.codes) == (status, [])
+
+
+# --- the board's arithmetic -----------------------------------------------------------------------------------------
+
+PLANES = {
+    "one white sample": np.full((1, 1), 255, np.uint8),
+    "one row": pictures.gradient(1, 19),
+    "one column": pictures.gradient(21, 1),
+    "black": np.zeros((9, 7), np.uint8),
+    "white": np.full((8, 16), 255, np.uint8),
+    "middle grey": np.full((10, 10), 128, np.uint8),
+    "noise": pictures.noise(17, 25),
+    "texture": pictures.texture(24, 31),
+    "checkerboard": pictures.checkerboard(16, 23),
+}
+
+
+@pytest.mark.parametrize("floor", [-(2**31), 0, 70_000, 2**30])
+@pytest.mark.parametrize("name", PLANES)
+def test_analyse_agrees_with_its_twin(model, name, floor):
+    plane = PLANES[name]
+    blocks = -(-plane.shape[0] // 8) * -(-plane.shape[1] // 8)
+    residual, latents = np.full(blocks, -7, np.int32), np.full((blocks, 8), 12345, np.int16)
+    analyse(plane, *model.encoder_arrays, model.norm, floor, residual, latents)
+    left, expected = reference.analyse(
+        plane.tolist(), model.weights.tolist(), model.multiplier, model.shift, model.norm
+    )
+    assert residual.tolist() == left
+    for n in range(blocks):
+        wanted = expected[n] if left[n] > floor else [expected[n][0]] + 7 * [12345]
+        assert latents[n].tolist() == wanted
+
+
+@given(SEEDS, st.integers(1, 20), st.integers(1, 20))
+def test_analyse_agrees_with_its_twin_for_any_weights(seed, height, width):
+    rng = np.random.default_rng(seed)
+    plane = rng.choice((0, 255, 255, 7), (height, width)).astype(np.uint8)
+    weights = rng.choice((-127, 127, 127, 1), (8, 64)).astype(np.int16)
+    multiplier, shift = rng.integers(1, 4096, 8), rng.integers(17, 24, 8)
+    square = int((weights[0].astype(int) ** 2).sum())
+    norm = ((1 << NORM_SHIFT) + square // 2) // square
+    blocks = -(-height // 8) * -(-width // 8)
+    residual, latents = np.empty(blocks, np.int32), np.empty((blocks, 8), np.int16)
+    analyse(plane, weights, multiplier, shift, norm, -(2**31), residual, latents)
+    assert (residual.tolist(), latents.tolist()) == reference.analyse(
+        plane.tolist(), weights.tolist(), multiplier, shift, norm
+    )
+
+
+def test_analyse_takes_a_part_of_a_picture(model):
+    whole = pictures.texture(40, 50)
+    part = whole[8:31, 3:41]
+    assert not part.flags.c_contiguous
+    results = []
+    for plane in (part, np.ascontiguousarray(part)):
+        residual, latents = np.empty(15, np.int32), np.empty((15, 8), np.int16)
+        analyse(plane, *model.encoder_arrays, model.norm, -(2**31), residual, latents)
+        results.append((residual.tolist(), latents.tolist()))
+    assert results[0] == results[1]
+
+
+@given(st.lists(st.integers(-30719, 30719), min_size=1, max_size=30), st.integers(1, 4095))
+def test_quantise_first_agrees_with_its_twin(values, step):
+    latents = np.full((len(values), 8), 999, np.int16)
+    latents[:, 0] = values
+    q, d = np.empty(len(values), np.int16), np.empty(len(values), np.int16)
+    quantise_first(latents, step, q, d)
+    assert (q.tolist(), d.tolist()) == reference.quantise_first(values, step)
+
+
+@given(SEEDS, st.integers(0, 128), st.integers(0, 255), st.sampled_from((40, 600, 16000)))
+def test_quantise_rest_agrees_with_its_twin(seed, dead_zone, price, reach):
+    rng = np.random.default_rng(seed)
+    latents = rng.integers(-reach, reach + 1, (12, 8)).astype(np.int16)
+    foretold = rng.integers(-reach, reach + 1, (12, 7)).astype(np.int16)
+    candidate = (rng.random(12) < 0.8).astype(np.uint8)
+    steps = rng.integers(32, 4096, 8).astype(np.int32)
+    rest, group = foretold.copy(), np.full(12, 9, np.uint8)
+    quantise_rest(latents, candidate, steps, dead_zone, price, rest, group)
+    for n in range(12):
+        wanted, worth = reference.quantise_rest(latents[n, 1:], foretold[n], steps, dead_zone, price)
+        assert group[n] == (worth if candidate[n] else 0)
+        assert rest[n].tolist() == (wanted if candidate[n] else foretold[n].tolist())
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 6), (5, 1), (2, 2), (4, 7)])
+@pytest.mark.parametrize("reach", [1, 300, 32767])
+def test_add_prediction_agrees_with_its_twin(rows, columns, reach):
+    rng = np.random.default_rng(rows * 100 + columns)
+    first = rng.integers(-reach - 1, reach + 1, rows * columns).astype(np.int16)
+    first[0] = -reach - 1
+    wanted = (rng.random(rows * columns) < 0.7).astype(np.uint8)
+    matrix = rng.integers(-127, 128, (7, 8)).astype(np.int32)
+    before = rng.integers(-32768, 32768, (rows * columns, 7)).astype(np.int16)
+    rest = before.copy()
+    add_prediction(first, wanted, columns, matrix, rest)
+    for n in range(rows * columns):
+        expected = before[n].tolist()
+        if wanted[n]:
+            foretold = reference.prediction(first.reshape(rows, columns), *divmod(n, columns), matrix)
+            expected = [reference.clamp16(v + p) for v, p in zip(expected, foretold, strict=True)]
+        assert rest[n].tolist() == expected
+
+
+# --- the ground's arithmetic ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=30), st.integers(1, 4095))
+def test_dequantise_clamps_to_16_bits(values, step):
+    out = np.empty(len(values), np.int16)
+    dequantise(np.array(values, np.int16), step, out)
+    assert out.tolist() == [reference.clamp16(v * step) for v in values]
+
+
+@given(SEEDS, st.integers(1, 3), st.integers(1, 3), st.sampled_from((20, 3000, 32768)), st.sampled_from((200, 4095)))
+def test_synthesise_agrees_with_its_twin(seed, rows, columns, reach, gain):
+    rng = np.random.default_rng(seed)
+    blocks = rows * columns
+    first = rng.integers(-reach, reach, blocks).astype(np.int16)
+    rest = (rng.integers(-reach, reach, (blocks, 7)) * (rng.random((blocks, 7)) < 0.6)).astype(np.int16)
+    group = (rng.random(blocks) < 0.6).astype(np.uint8)
+    weights1, gain1 = rng.integers(-128, 128, 64).astype(np.int32), int(rng.integers(1, gain + 1))
+    weights2, gains2 = rng.integers(-128, 128, (8, 64)).astype(np.int32), rng.integers(0, gain + 1, 8)
+    out = np.empty((8 * rows, 8 * columns), np.uint8)
+    synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, out)
+    for n in range(blocks):
+        if group[n]:
+            expected = reference.synthesise_block([first[n], *rest[n]], weights2, gains2)
+        else:
+            expected = reference.synthesise_block([first[n]], [weights1], [gain1])
+        y, x = 8 * (n // columns), 8 * (n % columns)
+        assert out[y : y + 8, x : x + 8].ravel().tolist() == expected
+
+
+@given(SEEDS, st.integers(1, 9), st.integers(1, 9), st.sampled_from((0.0, 0.2, 0.8, 1.0)))
+def test_pull_push_and_relax_agree_with_their_twins(seed, rows, columns, share):
+    rng = np.random.default_rng(seed)
+    value = rng.integers(-32768, 32768, (rows, columns)).astype(np.int32)
+    known = (rng.random((rows, columns)) < share).astype(np.uint8)
+    cells = [[int(v) if k else None for v, k in zip(*line, strict=True)] for line in zip(value, known, strict=True)]
+
+    shape = (-(-rows // 2), -(-columns // 2))
+    coarse, coarse_known = np.full(shape, 77, np.int32), np.full(shape, 77, np.uint8)
+    pull(value, known, coarse, coarse_known)
+    expected = reference.pull(cells)
+    assert coarse.tolist() == [[v or 0 for v in line] for line in expected]
+    assert coarse_known.tolist() == [[int(v is not None) for v in line] for line in expected]
+
+    filled = value.copy()
+    push(filled, known, coarse)
+    assert filled.tolist() == reference.push(cells, coarse.tolist())
+
+    relaxed = filled.copy()
+    relax(relaxed, known, filled)
+    assert relaxed.tolist() == reference.relax(filled.tolist(), cells)
+
+
+@pytest.mark.parametrize("name", PLANES)
+@pytest.mark.parametrize("log2", [1, 2, 3, 7])
+def test_box_average_agrees_with_its_twin(name, log2):
+    plane, side = PLANES[name], 1 << log2
+    out = np.empty((-(-plane.shape[0] // side), -(-plane.shape[1] // side)), np.uint8)
+    box_average(plane, log2, out)
+    assert out.tolist() == reference.box_average(plane.tolist(), side)
+
+
+COLOURS = st.lists(st.tuples(*[st.integers(0, 255) | st.sampled_from((0, 255))] * 3), min_size=1, max_size=20)
+
+
+@given(COLOURS)
+@example([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255)])
+def test_colour_agrees_with_its_twin(samples):
+    rgb = np.array([samples], np.uint8)
+    y, cb, cr = (np.empty(rgb.shape[:2], np.uint8) for _ in range(3))
+    rgb_to_ycc(rgb, y, cb, cr)
+    assert list(zip(y[0].tolist(), cb[0].tolist(), cr[0].tolist(), strict=True)) == [
+        reference.rgb_to_ycc(*s) for s in samples
+    ]
+    back = np.empty_like(rgb)
+    ycc_to_rgb(rgb[..., 0], rgb[..., 1], rgb[..., 2], back)  # any three bytes, possible or not
+    assert [tuple(s) for s in back[0].tolist()] == [reference.ycc_to_rgb(*s) for s in samples]
+
+
+def test_grey_has_no_colour_and_colour_comes_back_within_two():
+    grey = np.arange(256, dtype=np.uint8)
+    rgb = np.stack([grey[None]] * 3, -1)
+    y, cb, cr = (np.empty((1, 256), np.uint8) for _ in range(3))
+    rgb_to_ycc(rgb, y, cb, cr)
+    assert np.array_equal(y[0], grey) and (cb == 128).all() and (cr == 128).all()
+    rgb = np.random.default_rng(8).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    y, cb, cr = (np.empty(rgb.shape[:2], np.uint8) for _ in range(3))
+    rgb_to_ycc(rgb, y, cb, cr)
+    back = np.empty_like(rgb)
+    ycc_to_rgb(y, cb, cr, back)
+    assert np.abs(back.astype(int) - rgb).max() <= 2
+
+
+@given(SEEDS, st.integers(1, 4), st.integers(1, 12), st.booleans(), st.booleans())
+def test_double_rows_agrees_with_its_twin(seed, height, width, odd, extreme):
+    rng = np.random.default_rng(seed)
+    plane = (rng.choice((0, 255), (height, width)) if extreme else rng.integers(0, 256, (height, width))).astype(
+        np.uint8
+    )
+    out = np.empty((height, 2 * width - odd), np.uint8)
+    double_rows(plane, ENLARGER, out)
+    assert out.tolist() == [reference.double(line, out.shape[1]) for line in plane]
+
+
+def test_the_enlarger_is_that_of_the_format_and_keeps_flat_pictures():
+    assert tuple(ENLARGER.tolist()) == reference.ENLARGER
+    assert sum(reference.ENLARGER) == 256
+    for value in (0, 1, 127, 255):
+        out = np.empty((3, 9), np.uint8)
+        double_rows(np.full((3, 5), value, np.uint8), ENLARGER, out)
+        assert (out == value).all()
