@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
@@ -23,7 +24,7 @@ QUAD_LEVELS = (1, 3, 6, 10, 15, 20, 26, 32)
 FIRST_KIND, QUAD_KIND, MASK_KIND, SIZE_KIND = range(4)
 KINDS = ((10, 29), (18, 19), (2, 256), (9, 18))  # contexts, symbols per context
 SET_SYMBOLS = sum(contexts * symbols for contexts, symbols in KINDS)
-ENLARGER = (2, -18, 74, 220, -25, 3)
+ENLARGER = (-3, 61, 207, -9)
 
 
 def clamp(value: int, low: int, high: int) -> int:
@@ -637,7 +638,7 @@ def double(line: Sequence[int], count: int) -> list[int]:
         j, towards = k // 2, 1 if k % 2 else -1
         total = 128
         for t, weight in enumerate(ENLARGER):
-            total += weight * int(line[clamp(j + towards * (3 - t), 0, len(line) - 1)])
+            total += weight * int(line[clamp(j + towards * (2 - t), 0, len(line) - 1)])
         out.append(clamp(total >> 8, 0, 255))
     return out
 
@@ -679,10 +680,11 @@ def crc32(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+@cache
 def quantiser_step(index: int) -> int:
-    """round(32 * 2^(index / 16)) without a float: the largest s with s - 1/2 <= 32 * 2^(index / 16)."""
+    """round(64 * 2^(index / 16)) without a float: the largest s with s - 1/2 <= 64 * 2^(index / 16)."""
     step = 1
-    while (2 * step + 1) ** 16 <= 64**16 << index:
+    while (2 * step + 1) ** 16 <= 128**16 << index:
         step += 1
     return step
 

@@ -312,7 +312,6 @@ HOSTILE_REST = [
     ("a bad mask", 2, 2, [(QUAD, 0, 8), "1" * 24], entropy.BAD_CODE),
     ("a bad size", 2, 2, [(QUAD, 0, 8), (MASK, 0, 3), "1" * 24], entropy.BAD_CODE),
     ("raw bits behind the end", 2, 2, [(QUAD, 0, 8), (MASK, 0, 1), (SIZE, 8, 17)], entropy.OVERRUN),
-    ("no sign of the last latent", 2, 2, [(QUAD, 0, 8), (MASK, 0, 255)], entropy.OVERRUN),
     ("a sign bit outside the plane", 1, 3, [(QUAD, 0, 1)], entropy.TOO_MANY_BLOCKS),
     ("a sign bit outside the last quad", 3, 2, [(QUAD, 0, 0), (QUAD, 0, 2)], entropy.TOO_MANY_BLOCKS),
     ("two quads where there is one", 2, 2, [(QUAD, 0, 16)], entropy.TOO_MANY_BLOCKS),

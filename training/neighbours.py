@@ -21,7 +21,7 @@ def fit_neighbours(folders: list[Path], model: Model) -> Neighbours:
     """Fit matrices to the coded scale and to twice that, for every class of neighbourhood and quantiser index."""
     paths = find(folders)
     own = _regress(paths, model, 0)
-    return Neighbours(np.array(INDICES), own, _regress(paths, model, 1))
+    return Neighbours(model.model_id, np.array(INDICES), own, _regress(paths, model, 1))
 
 
 def _regress(paths: list[Path], model: Model, doubling: int) -> np.ndarray:

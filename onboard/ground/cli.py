@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from onboard.errors import InputError
+from onboard.ground.linear import parse_neighbours
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.model import load_model
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 def command(options: argparse.Namespace) -> int:
     models = [load_model(path) for path in options.model]
     store = Store({m.model_id: m for m in models})
+    if options.neighbours:
+        store.neighbours = parse_neighbours(read_bytes(options.neighbours))
     for path in options.inputs:
         try:
             report = store.add(read_bytes(path), path)

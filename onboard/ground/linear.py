@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -25,11 +26,13 @@ class Neighbours:
     """Matrices of one model.
 
     Attributes:
+        model_id: the model they were fitted to.
         indices: int (n,) quantiser indices the matrices were fitted at, ascending.
         own: float32 (n, 8, 72, 64): to the coded scale.
         doubled: float32 (n, 8, 72, 256): to twice that, for pictures coded at scale 2 and more.
     """
 
+    model_id: int
     indices: np.ndarray
     own: np.ndarray
     doubled: np.ndarray
@@ -40,7 +43,10 @@ class Neighbours:
 
 def pack_neighbours(neighbours: Neighbours) -> bytes:
     """Artefact file; weights as int8 rows with float32 scales."""
-    arrays: dict[str, np.ndarray] = {"indices": neighbours.indices.astype(np.int16)}
+    arrays: dict[str, np.ndarray] = {
+        "model_id": np.array(neighbours.model_id),
+        "indices": neighbours.indices.astype(np.int16),
+    }
     for name in ("own", "doubled"):
         weights = getattr(neighbours, name)
         scale = np.maximum(np.abs(weights).max(-1, keepdims=True), 1e-9) / 127
@@ -56,14 +62,18 @@ def parse_neighbours(data: bytes) -> Neighbours:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as f:
             own, doubled = (np.ascontiguousarray(f[n] * f[n + "_scale"]) for n in ("own", "doubled"))
-            return Neighbours(f["indices"].astype(int), own, doubled)
-    except (ValueError, KeyError, OSError) as e:
+            return Neighbours(int(f["model_id"]), f["indices"].astype(int), own, doubled)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise ModelError(f"neighbour artefact is corrupt: {e}") from None
 
 
-@lru_cache(maxsize=4)
-def find_neighbours(model_id: int) -> Neighbours | None:
+def find_neighbours(model_id: int, given: Neighbours | None = None) -> Neighbours | None:
     """The matrices that fit a model, None when there are none (the model then decodes plainly)."""
+    return given if given is not None and given.model_id == model_id else _shipped(model_id)
+
+
+@lru_cache(maxsize=4)
+def _shipped(model_id: int) -> Neighbours | None:
     path = files("onboard.ground") / "models" / ARTEFACT.format(model_id)
     return parse_neighbours(path.read_bytes()) if path.is_file() else None
 

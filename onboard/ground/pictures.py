@@ -11,7 +11,7 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
-from onboard.ground.linear import decode_linear, find_neighbours
+from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.model import Model, find_model
 from onboard.planes import assemble
 from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, scan
@@ -49,6 +49,7 @@ class Store:
     duplicates: dict[Description, int] = field(default_factory=dict)
     sources: dict[str, ScanReport] = field(default_factory=dict)
     skipped_kinds: int = 0
+    neighbours: Neighbours | None = None  # beside the shipped ones
 
     def add(self, data: bytes, source: str = "data") -> ScanReport:
         """Take all packets out of a run of bytes; return what else was met there."""
@@ -95,7 +96,7 @@ def decode_picture(
     packets = list(store.pictures[description].values())
     decoding.add(packets)
     latents = decoding.latents()
-    neighbours = find_neighbours(description.model_id) if enhance != "plain" else None
+    neighbours = None if enhance == "plain" else find_neighbours(description.model_id, store.neighbours)
     if neighbours is None:
         used = "plain"
         why = "asked for" if enhance == "plain" else f"no neighbour matrices for model {description.model_id:04x}"

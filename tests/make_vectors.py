@@ -1,0 +1,85 @@
+"""Make the golden vectors of the present format and model: `python -m tests.make_vectors`.
+
+Run by hand only, when the format or the shipped model changes. Vectors that exist are never overwritten: a released
+stream decodes for ever. Every vector is a stream, the plain picture it decodes to and the mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+import onboard
+
+FOLDER = Path(__file__).parent / "vectors"
+
+
+def scene(height: int, width: int, seed: int) -> np.ndarray:
+    """Asymmetric picture with slopes, edges, a texture and a little noise: uint8 (height, width), integers only."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)
+    state = (x * 7919 + y * 104729 + seed * 1299709) * 2654435761 % 4294967296
+    noise = (state >> 16) % 13
+    slope = (x * 97 // max(width, 1) + y * 61 // max(height, 1)) % 160
+    disc = 70 * ((x - width // 3) ** 2 + (y - height // 2) ** 2 < (min(height, width) // 4 + 1) ** 2)
+    stripes = 24 * ((x + 2 * y) // 5 % 2) * (x > 2 * width // 3)
+    return np.clip(slope + disc + stripes + noise + seed % 40, 0, 255).astype(np.uint8)
+
+
+def colour_scene(height: int, width: int, seed: int) -> np.ndarray:
+    return np.stack([scene(height, width, seed + i) // (i + 1) + 20 * i for i in range(3)], -1)
+
+
+def deep_scene(height: int, width: int, seed: int) -> np.ndarray:
+    """Twelve bits, with a corner of zeros that mean no data."""
+    deep = scene(height, width, seed).astype(np.uint16) * 13 + 300
+    deep[: height // 3, : width // 4] = 0
+    return deep
+
+
+# name: (picture, options of onboard.compress)
+CASES = {
+    "grey": (lambda: scene(83, 121, 3), {"quality": 40}),
+    "grey-packets": (lambda: scene(200, 317, 5), {"quality": 55, "packet_size": 120, "interleave": 4}),
+    "grey-two-phases": (lambda: scene(97, 150, 6), {"quality": 30, "packet_size": 90, "interleave": 2}),
+    "grey-fine": (lambda: scene(45, 70, 7), {"quality": 100}),
+    "grey-coarse": (lambda: scene(160, 240, 8), {"quality": 0}),
+    "grey-small": (lambda: scene(130, 333, 9), {"quality": 45, "scale": 4}),
+    "rgb": (lambda: colour_scene(75, 110, 11), {"quality": 50}),
+    "rgb-packets": (lambda: colour_scene(121, 203, 12), {"quality": 35, "packet_size": 200, "scale": 2}),
+    "deep": (lambda: deep_scene(90, 140, 13), {"quality": 50, "no_data": True}),
+    "deep-sqrt": (lambda: deep_scene(61, 77, 14), {"quality": 60, "curve": "sqrt", "no_data": False}),
+    "extensions": (
+        lambda: scene(40, 56, 15),
+        {"quality": 40, "source_id": "OB1TST", "capture_time_ms": 1234567890123, "metadata": "frame 7, nadir"},
+    ),
+    "pixel": (lambda: scene(1, 1, 16), {"quality": 40}),
+}
+
+
+def digest(a: np.ndarray) -> str:
+    """SHA-256 of an array's shape and little-endian samples."""
+    text = f"{a.shape} {a.dtype.name} ".encode()
+    return hashlib.sha256(text + a.astype(a.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    model = f"{onboard.default_model().model_id:04x}"
+    for name, (picture, options) in CASES.items():
+        path = FOLDER / f"{name}-{model}.obp"
+        if path.exists():
+            print(f"{path.name}: kept")
+            continue
+        data = onboard.compress(picture(), **options)  # type: ignore[arg-type]
+        decoded = onboard.decompress(data, enhance="plain")
+        path.write_bytes(data)
+        facts = {"case": name, "model": model, "image": digest(decoded.image), "mask": digest(decoded.mask)}
+        path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        print(f"{path.name}: {len(data)} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The commands as people use them: files, pipes, exit statuses, messages of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onboard.cli import main as compress
+from onboard.ground.cli import main as decode
+from tests.make_vectors import colour_scene, deep_scene, scene
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    path = tmp_path / "in.png"
+    Image.fromarray(colour_scene(120, 170, 1)).save(path)
+    return path
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_preview_is_made_decoded_and_compared(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress(["--preview", str(png), "--check", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)
+    assert made["output"] == f"{png}.obp"
+    assert made["bytes"] == os.path.getsize(made["output"])
+    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
+    argv = [made["output"], "-o", str(out), "--mask", str(mask), "--reference", str(png), "--json"]
+    assert decode(argv) == 0
+    (found,) = json.loads(capsys.readouterr().out)["pictures"]
+    assert found["psnr"] == made["psnr"]
+    assert found["received"] == 1.0
+    with Image.open(out) as image:
+        assert image.size == (170, 120)
+        assert image.text["onboard:decoder"] == "linear"
+        assert image.text["onboard:received"] == "1.0000"
+    with Image.open(mask) as image:
+        assert image.size == (22, 15)
+        assert np.asarray(image).min() == 2
+
+
+def test_several_pictures_go_to_a_folder(tmp_path: Path) -> None:
+    paths = []
+    for i in range(3):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(scene(50, 60, i)).save(paths[-1])
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert compress(["-q", *map(str, paths), "-o", str(folder), "--quality", "40"]) == 0
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["0.png.obp", "1.png.obp", "2.png.obp"]
+    merged = tmp_path / "all.obp"
+    merged.write_bytes(b"".join((folder / n).read_bytes() for n in names))
+    assert decode(["-q", str(merged), "-o", str(folder)]) == 0
+    assert len(list(folder.glob("all-*.png"))) == 3
+
+
+def test_several_pictures_for_one_file_are_refused(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress([str(png), str(png), "-o", "x.obp"]) == 2
+    assert "folder" in one_line(capsys)
+
+
+def test_a_lost_packet_gives_a_picture_and_status_one(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress(["-q", str(png), "--packet", "80", "--quality", "50"]) == 0
+    data = Path(f"{png}.obp").read_bytes()
+    lost = tmp_path / "lost.obp"
+    lost.write_bytes(data[80:])
+    assert decode([str(lost), "-o", str(tmp_path / "o.png")]) == 1
+    assert "% received" in capsys.readouterr().err
+    assert (tmp_path / "o.png").exists()
+
+
+def test_order_duplicates_and_files_do_not_matter(png: Path, tmp_path: Path) -> None:
+    assert compress(["-q", str(png), "--packet", "90", "--quality", "50", "-o", str(tmp_path / "a.obp")]) == 0
+    from onboard.wire import pack, scan
+
+    packets = [pack(p) for p in scan((tmp_path / "a.obp").read_bytes())[0]]
+    (tmp_path / "b.obp").write_bytes(b"".join(packets[::-1][: len(packets) // 2 + 3]))
+    (tmp_path / "c.obp").write_bytes(b"".join(packets[: len(packets) // 2 + 1]))
+    assert decode(["-q", str(tmp_path / "a.obp"), "-o", str(tmp_path / "a.png")]) == 0
+    assert decode(["-q", str(tmp_path / "b.obp"), str(tmp_path / "c.obp"), "-o", str(tmp_path / "bc.png")]) == 0
+    a, bc = (np.asarray(Image.open(tmp_path / n)) for n in ("a.png", "bc.png"))
+    assert (a == bc).all()
+
+
+@pytest.mark.parametrize("layout", ["u8", "u16le", "u16be"])
+def test_raw_sensor_dumps_are_read(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = scene(60, 80, 2) if layout == "u8" else deep_scene(60, 80, 2)
+    dtype = {"u8": "u1", "u16le": "<u2", "u16be": ">u2"}[layout]
+    raw = tmp_path / "dump.raw"
+    raw.write_bytes(picture.astype(dtype).tobytes())
+    argv = ["--raw", f"80x60:{layout}", str(raw), "--quality", "80", "--check", "--json"]
+    assert compress(argv) == 0
+    assert json.loads(capsys.readouterr().out)[0]["psnr"] > 24
+    assert compress(["--raw", f"81x60:{layout}", str(raw)]) == 2
+    assert "dump.raw" in one_line(capsys)
+
+
+def test_pipes_carry_pictures_and_packets(tmp_path: Path) -> None:
+    pgm = b"P5 61 47 255\n" + scene(47, 61, 3).tobytes()
+    run = [sys.executable, "-m", "onboard.cli", "-q", "--quality", "50", "-", "-o", "-"]
+    packets = subprocess.run(run, input=pgm, capture_output=True, check=True).stdout
+    back = [sys.executable, "-m", "onboard.ground.cli", "-q", "-", "-o", "-"]
+    picture = subprocess.run(back, input=packets, capture_output=True, check=True).stdout
+    (tmp_path / "p.png").write_bytes(picture)
+    assert np.asarray(Image.open(tmp_path / "p.png")).shape == (47, 61)
+
+
+def test_bad_input_gets_one_line_and_status_two(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(png.read_bytes()[:200])
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    for path in (broken, empty, tmp_path / "none.png", tmp_path):
+        assert compress([str(path)]) == 2
+        assert path.name in one_line(capsys)
+    for path in (broken, empty, tmp_path / "none.obp", tmp_path):
+        assert decode([str(path), "-o", str(tmp_path / "no.png")]) == 2
+        one_line(capsys)
+    assert not (tmp_path / "no.png").exists()
+    assert not list(tmp_path.glob("*.obp"))
+
+
+def test_a_budget_that_is_too_small_is_refused(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress([str(png), "--budget", "5"]) == 2
+    assert "smallest" in one_line(capsys)
+    assert not Path(f"{png}.obp").exists()
+
+
+def test_nothing_half_written_is_left_when_the_folder_is_missing(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress([str(png), "-o", str(png.parent / "no" / "x.obp")]) == 2
+    assert "x.obp" in one_line(capsys)
+
+
+def test_no_picture_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress([]) == 2
+    assert "--help" in one_line(capsys)
+
+
+def test_sizes_with_suffixes_are_understood(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, limit in (("900", 900), ("1k", 1000), ("1kB", 1000), ("1KiB", 1024), ("0.5kb", 500)):
+        assert compress([str(png), "--budget", text, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["bytes"] <= limit
+    with pytest.raises(SystemExit) as stop:
+        compress([str(png), "--budget", "many"])
+    assert stop.value.code == 2
+
+
+def test_extensions_are_carried_to_the_ground(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["-q", str(png), "--source-id", "OB1TST", "--time", "1700000000123", "--metadata", "roll 3\u00b0"]
+    assert compress(argv) == 0
+    assert decode([f"{png}.obp", "-o", str(tmp_path / "o.png"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["pictures"][0]["extensions"]
+    assert found == {"source_id": "OB1TST", "capture_time_ms": 1700000000123, "metadata": "roll 3\u00b0"}
+
+
+def test_a_read_only_kernel_cache_never_fails(tmp_path: Path, png: Path) -> None:
+    run = [sys.executable, "-m", "onboard.cli", "-q", "--quality", "30", str(png), "-o", str(tmp_path / "r.obp")]
+    for folder in ("/proc/nowhere", "/dev/null/x"):
+        subprocess.run(run, env={**os.environ, "NUMBA_CACHE_DIR": folder}, check=True, timeout=280)
+    assert (tmp_path / "r.obp").stat().st_size > 50

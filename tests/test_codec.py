@@ -1,0 +1,454 @@
+"""Encoder to decoder: every option, every loss, and the twin at the end of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onboard.decoder import Decoding
+from onboard.encoder import Effort, Encoding, analyse_picture
+from onboard.errors import InputError
+from onboard.model import Model, default_model
+from onboard.planes import assemble, choose_window
+from onboard.wire import (
+    LAYER_FIRST,
+    LAYER_REST,
+    MAX_INDEX,
+    Colour,
+    Curve,
+    Description,
+    Extension,
+    Packet,
+    Section,
+    Window,
+    pack,
+    unpack,
+)
+from tests import pictures, reference
+
+INDICES = st.integers(0, MAX_INDEX)
+PICTURES = {
+    "one sample": np.full((1, 1), 201, np.uint8),
+    "flat": np.full((30, 45), 77, np.uint8),
+    "black": np.zeros((17, 9), np.uint8),
+    "white": np.full((9, 70), 255, np.uint8),
+    "gradient": pictures.gradient(41, 83),
+    "texture": pictures.texture(70, 51),
+    "noise": pictures.noise(50, 43),
+    "checkerboard of samples": pictures.checkerboard(33, 40),
+    "checkerboard of blocks": pictures.checkerboard(61, 90, 8),
+    "huge contrast": pictures.checkerboard(48, 60, 3) ^ pictures.checkerboard(48, 60, 13),
+    "one row": pictures.texture(1, 300),
+    "one column": pictures.texture(290, 1),
+    "a stripe and a block": pictures.texture(60, 262),
+}
+
+
+def analysed(
+    picture: np.ndarray,
+    model: Model,
+    *,
+    scale_log2: int = 0,
+    interleave_log2: int = 0,
+    colour: Colour | None = None,
+    window: Window | None = None,
+    finest: int = 0,
+) -> Encoding:
+    if colour is None:
+        colour = Colour.YCBCR420 if picture.ndim == 3 else Colour.GREY
+    height, width = picture.shape[:2]
+    d = Description(0xA1B2, 0, model.model_id, width, height, scale_log2, interleave_log2, colour, window)
+    return analyse_picture(picture, d, model, finest, Effort(model.threshold, model.price))
+
+
+def decoded(packets: list[bytes], model: Model) -> Decoding:
+    read = [unpack(p)[0] for p in packets]
+    decoding = Decoding(read[0].description, model)
+    decoding.add(read)
+    return decoding
+
+
+def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
+    return len(ours) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def whole(packets: list[bytes], model: Model) -> Decoding:
+    """Decode all packets, which must make a complete picture without a complaint."""
+    decoding = decoded(packets, model)
+    assert (decoding.bad_sections, decoding.skipped_sections) == (0, 0)
+    assert decoding.coverage() == 1 and (decoding.mask() == 2).all()
+    return decoding
+
+
+def error(picture: np.ndarray, plane: np.ndarray) -> float:
+    return float(((picture.astype(float) - plane) ** 2).mean())
+
+
+# --- whole pictures -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("index", [0, 30, 100])
+def test_a_picture_arrives_as_the_encoder_quantised_it(model, name, index):
+    encoding = analysed(PICTURES[name], model)
+    decoding = whole(encoding.packets(index), model)
+    [symbols], [state] = encoding.symbols(index, encoding.default_effort()), decoding.planes
+    steps = model.steps(index)
+    assert np.array_equal(state.first, symbols.first * steps[0])
+    assert np.array_equal(state.group, symbols.group)
+    inside = symbols.group == 1
+    assert np.array_equal(state.rest[inside], symbols.rest[inside] * steps[1:])
+    assert (state.step == steps[1]).all()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("index", [0, 44, 78, 100])
+def test_the_twin_decodes_the_same_planes(model, name, index):
+    packets = analysed(PICTURES[name], model).packets(index)
+    assert same(whole(packets, model).plain(), reference.decode_plain(packets))
+
+
+@pytest.mark.parametrize("interleave_log2", [0, 1, 2])
+@pytest.mark.parametrize("scale_log2", [0, 1, 3, 7])
+def test_the_twin_decodes_the_same_colour_picture_at_any_scale_and_interleave(model, interleave_log2, scale_log2):
+    encoding = analysed(
+        pictures.colourful(75, 58), model, scale_log2=scale_log2, interleave_log2=interleave_log2
+    )
+    packets = encoding.packets(52, packet_size=180)
+    decoding = whole(packets, model)
+    assert same(decoding.plain(), reference.decode_plain(packets))
+    picture = assemble(decoding.plain_full(), decoding.description)
+    assert picture.shape == (75, 58, 3)
+    assert np.array_equal(picture, reference.decode_picture(packets))
+
+
+@pytest.mark.parametrize("curve", Curve)
+@pytest.mark.parametrize("no_data", [False, True])
+def test_the_twin_decodes_the_same_deep_picture(model, curve, no_data):
+    picture = pictures.deep(45, 37)
+    window = choose_window(picture, curve, no_data)
+    packets = analysed(picture, model, window=window, scale_log2=1).packets(20, packet_size=90)
+    decoding = whole(packets, model)
+    found = assemble(decoding.plain_full(), decoding.description)
+    assert found.dtype == np.uint16 and np.array_equal(found, reference.decode_picture(packets))
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), INDICES, st.integers(0, 2), st.integers(0, 7), st.integers(48, 260), st.booleans()
+)
+def test_any_small_picture_survives_any_options(height, width, index, interleave_log2, scale_log2, packet_size, colour):
+    model = default_model()
+    picture = pictures.colourful(height, width) if colour else pictures.texture(height, width)
+    encoding = analysed(picture, model, scale_log2=scale_log2, interleave_log2=interleave_log2)
+    packets = encoding.packets(index, packet_size=packet_size)
+    assert max(map(len, packets)) <= packet_size
+    assert same(whole(packets, model).plain(), reference.decode_plain(packets))
+
+
+@pytest.mark.parametrize("fixture", ["photograph", "colour_photograph"])
+def test_a_photograph_gets_better_with_every_byte(model, fixture, request):
+    picture = request.getfixturevalue(fixture)
+    encoding = analysed(picture, model)
+    sizes, errors = [], []
+    for index in (100, 76, 52, 28, 4):
+        packets = encoding.packets(index)
+        sizes.append(sum(map(len, packets)))
+        decoding = whole(packets, model)
+        errors.append(error(picture, assemble(decoding.plain_full(), decoding.description)))
+    assert sizes == sorted(sizes) and errors == sorted(errors, reverse=True)
+    assert errors[-1] < 120  # above 27 dB
+
+
+def test_flat_pictures_take_a_few_bytes_and_come_back_flat(model):
+    for value in (0, 1, 127, 128, 255):
+        picture = np.full((512, 768), value, np.uint8)
+        packets = analysed(picture, model).packets(30)
+        assert sum(map(len, packets)) < 600
+        plain = whole(packets, model).plain()[0]
+        assert plain.min() >= value - 6 and plain.max() <= value + 6
+
+
+def test_colour_comes_back(model):
+    picture = np.empty((48, 64, 3), np.uint8)
+    picture[:, :32], picture[:, 32:] = (200, 40, 60), (30, 90, 210)
+    decoding = whole(analysed(picture, model).packets(10), model)
+    back = assemble(decoding.plain_full(), decoding.description).astype(int)
+    assert np.abs(back[:, 4:24].mean((0, 1)) - picture[0, 0]).max() < 6
+    assert np.abs(back[:, 40:60].mean((0, 1)) - picture[0, 63]).max() < 6
+
+
+# --- the encoder's promises -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interleave_log2", [0, 1, 2])
+@pytest.mark.parametrize("packet_size", [48, 49, 64, 133, 1000])
+@pytest.mark.parametrize("name", ["noise", "texture", "a stripe and a block", "one sample"])
+def test_no_packet_is_larger_than_asked_for_and_every_one_parses_alone(model, name, packet_size, interleave_log2):
+    packets = analysed(PICTURES[name], model, interleave_log2=interleave_log2).packets(40, packet_size=packet_size)
+    together = whole(packets, model)
+    for data in packets:
+        assert len(data) <= packet_size
+        alone = decoded([data], model)
+        assert alone.bad_sections == 0 and alone.coverage() > 0
+        for ours, full in zip(alone.planes, together.planes, strict=True):
+            assert np.array_equal(ours.first[ours.has_first == 1], full.first[ours.has_first == 1])
+            assert np.array_equal(ours.rest[ours.has_rest == 1], full.rest[ours.has_rest == 1])
+
+
+def test_noise_at_the_finest_index_fits_packets_of_48_bytes(model):
+    """A block of large latents nearly fills such a packet: what does not fit goes to group 1, and the rest stays."""
+    for picture in (pictures.noise(64, 72), pictures.checkerboard(64, 72, 3) ^ pictures.noise(64, 72) // 9):
+        encoding = analysed(picture, model)
+        packets = encoding.packets(0, packet_size=48)
+        assert max(map(len, packets)) <= 48
+        decoding = whole(packets, model)
+        assert same(decoding.plain(), reference.decode_plain(packets))
+        [wanted], [state] = encoding.symbols(0, encoding.default_effort()), decoding.planes
+        assert (state.group <= wanted.group).all()
+        for quad in reference.phase_order(state.rows, state.columns, 0, 0)[::1][:0]:
+            assert quad
+
+
+def test_a_quad_that_does_not_fit_gives_up_no_block_of_the_next_quad(model):
+    """Blocks are sent to group 1 only in the quad that is too large for a packet, from its end."""
+    encoding = analysed(pictures.noise(64, 256), model)
+    [wanted] = encoding.symbols(0, encoding.default_effort())
+    [state] = whole(encoding.packets(0, packet_size=48), model).planes
+    order = reference.phase_order(state.rows, state.columns, 0, 0)
+    assert wanted.group.all()  # every quad is too large, so each must keep as many blocks as the others, about
+    kept = state.group[order].reshape(-1, 4).sum(1)
+    assert kept.min() >= 1
+
+
+@pytest.mark.parametrize("extensions", [(), (Extension(4, bytes(40)),), (Extension(2, b"X1"), Extension(3, bytes(8)))])
+def test_packet_sizes_that_hold_no_block_are_refused(model, extensions):
+    encoding = analysed(PICTURES["texture"], model)
+    least = 17 + 4 + 27 + (sum(2 + len(e.data) for e in extensions) + 1 if extensions else 0)
+    for size in (least - 1, 0, -5, 65536):
+        with pytest.raises(InputError, match="packet size"):
+            encoding.packets(50, packet_size=size, extensions=extensions)
+    packets = encoding.packets(50, packet_size=least, extensions=extensions)
+    assert max(map(len, packets)) <= least
+    assert all(unpack(p)[0].extensions == extensions for p in packets)
+    whole(packets, model)
+
+
+@pytest.mark.parametrize("index", [0, 17, 60, 100])
+def test_latents_kept_for_a_finer_index_give_the_same_packets(model, index):
+    picture = pictures.colourful(60, 70)
+    exact = analysed(picture, model, finest=index).packets(index, packet_size=200)
+    assert analysed(picture, model, finest=0).packets(index, packet_size=200) == exact
+    assert analysed(picture, model, finest=max(index - 9, 0)).packets(index, packet_size=200) == exact
+
+
+def test_an_index_finer_than_the_latents_kept_is_refused(model):
+    with pytest.raises(InputError, match="finer"):
+        analysed(PICTURES["texture"], model, finest=40).packets(39)
+
+
+@pytest.mark.parametrize("scale_log2", [0, 1])
+def test_a_view_a_memory_map_and_a_copy_make_the_same_packets(model, scale_log2, tmp_path):
+    view = pictures.texture(150, 90)[::-1, 7:60:2]
+    copy = np.ascontiguousarray(view)
+    (tmp_path / "raw").write_bytes(copy.tobytes())
+    mapped = np.memmap(tmp_path / "raw", np.uint8, "r", shape=copy.shape)
+    expected = analysed(copy, model, scale_log2=scale_log2).packets(40)
+    for other in (view, mapped, np.asfortranarray(copy)):
+        assert analysed(other, model, scale_log2=scale_log2).packets(40) == expected
+
+
+def test_a_grey_description_of_a_colour_picture_codes_its_luma(model):
+    picture = pictures.colourful(40, 50)
+    luma = np.array([[reference.rgb_to_ycc(*s)[0] for s in line] for line in picture.tolist()], np.uint8)
+    assert analysed(picture, model, colour=Colour.GREY).packets(40) == analysed(luma, model).packets(40)
+
+
+def test_a_dearer_bit_makes_a_smaller_stream(model):
+    encoding = analysed(PICTURES["texture"], model)
+    sizes = [sum(map(len, encoding.packets(40, effort=Effort(model.threshold, p)))) for p in (0, 20, 60, 255)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1]
+
+
+def test_the_tag_tells_encodings_apart_and_may_be_given(model):
+    encoding = analysed(PICTURES["texture"], model)
+
+    def tag(packets: list[bytes]) -> int:
+        tags = {unpack(p)[0].description.tag for p in packets}
+        assert len(tags) == 1
+        return tags.pop()
+
+    tags = [
+        tag(encoding.packets(40, packet_size=100)),
+        tag(encoding.packets(41)),
+        tag(encoding.packets(40, effort=Effort(model.threshold, model.price + 1))),
+        tag(analysed(PICTURES["texture"], model, interleave_log2=1).packets(40)),
+    ]
+    assert len(set(tags)) == 4
+    assert tag(encoding.packets(40)) == tags[0]  # how it is cut does not change what it says
+    assert tag(encoding.packets(40, tag=0x0102)) == 0x0102
+
+
+def test_first_latents_of_the_whole_picture_are_sent_before_anything_else(model):
+    packets = analysed(pictures.colourful(70, 90), model, interleave_log2=2).packets(30, packet_size=100)
+    sections = [s for p in packets for s in unpack(p)[0].sections]
+    keys = [(s.layer, s.phase, s.plane, s.first) for s in sections]
+    assert keys == sorted(keys)
+    assert {s.layer for s in sections} == {LAYER_FIRST, LAYER_REST}
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(("texture", "noise", "a stripe and a block", "colour")),
+    st.integers(0, 2),
+    st.sampled_from((0, 0, 1, 3)),
+    st.sampled_from((48, 60, 200)),
+    st.floats(0.02, 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_packets_in_any_order_show_what_they_carry(name, interleave_log2, scale_log2, packet_size, share, seed):
+    model, rng = default_model(), random.Random(seed)
+    picture = pictures.colourful(50, 66) if name == "colour" else PICTURES[name]
+    packets = analysed(picture, model, scale_log2=scale_log2, interleave_log2=interleave_log2).packets(
+        45, packet_size=packet_size
+    )
+    arrived = rng.choices(packets, k=max(1, round(share * len(packets))))  # some lost, some twice, none in order
+    full, part = whole(packets, model), decoded(arrived, model)
+    assert (part.bad_sections, part.skipped_sections) == (0, 0)
+    assert 0 < part.coverage() <= 1
+    assert same(part.plain(), reference.decode_plain(arrived))
+    for i, (ours, theirs) in enumerate(zip(part.planes, full.planes, strict=True)):
+        has_first, has_rest = ours.has_first == 1, ours.has_rest == 1
+        assert np.array_equal(ours.first[has_first], theirs.first[has_first])
+        assert np.array_equal(ours.group[has_rest], theirs.group[has_rest])
+        assert np.array_equal(ours.rest[has_rest], theirs.rest[has_rest])
+        assert not ours.group[~has_rest].any()
+        padded = np.pad(has_first.reshape(ours.rows, ours.columns), 1, constant_values=True)
+        around = np.logical_and.reduce(
+            [padded[y : y + ours.rows, x : x + ours.columns] for y in range(3) for x in range(3)]
+        ).ravel()
+        certain = has_first & has_rest & (around | (theirs.group == 0))
+        ours_plain, full_plain = part.plain()[i], full.plain()[i]
+        for n in np.flatnonzero(certain):
+            block = np.s_[8 * (n // ours.columns) :, 8 * (n % ours.columns) :]
+            assert np.array_equal(ours_plain[block][:8, :8], full_plain[block][:8, :8])
+
+
+def test_the_mask_says_what_arrived_of_every_block(model):
+    packets = analysed(PICTURES["texture"], model, scale_log2=1).packets(45, packet_size=60)
+    sections = [(p, s) for p in packets for s in unpack(p)[0].sections]
+    first = [p for p, s in sections if s.layer == LAYER_FIRST]
+    assert (decoded(first, model).mask() == 1).all()
+    assert decoded(first, model).coverage() == 0.5
+    rest = [p for p, s in sections if s.layer == LAYER_REST and p not in first]
+    assert (decoded(rest, model).mask() == 0).all()
+    some = decoded([packets[0], packets[-1]], model)
+    state = some.planes[0]
+    mask = some.mask()
+    assert mask.shape == (9, 7) and mask.dtype == np.uint8
+    for y in range(9):
+        for x in range(7):
+            n = y // 2 * state.columns + x // 2
+            assert mask[y, x] == (1 + state.has_rest[n] if state.has_first[n] else 0)
+
+
+def test_nothing_received_is_grey(model):
+    decoding = Decoding(Description(1, 2, model.model_id, 40, 30, colour=Colour.YCBCR420), model)
+    assert decoding.coverage() == 0 and not decoding.mask().any()
+    assert all((plane == 128).all() for plane in decoding.plain())
+
+
+def test_a_lost_packet_of_a_lattice_hardly_shows(model):
+    """With interleave 4 a lost packet leaves neighbours all around, which concealment uses."""
+    picture = pictures.gradient(128, 160)
+    packets = analysed(picture, model, interleave_log2=2).packets(40, packet_size=100)
+    full = whole(packets, model)
+    lost = [p for p in packets if not any(s.layer == 0 and s.phase == 3 for s in unpack(p)[0].sections)]
+    part = decoded(lost, model)
+    assert len(lost) < len(packets)
+    assert (part.planes[0].has_first == 0).sum() >= 60
+    assert error(picture, part.plain()[0]) < error(picture, full.plain()[0]) + 12
+
+
+def test_packets_of_different_indices_may_be_mixed(model):
+    encoding = analysed(PICTURES["texture"], model)
+    coarse, fine = (encoding.packets(i, packet_size=80, tag=7) for i in (70, 20))
+    mixed = coarse + fine[3:5]
+    decoding = decoded(mixed, model)
+    assert decoding.bad_sections == 0 and decoding.index == 20
+    assert set(decoding.planes[0].step.tolist()) == {int(model.steps(70)[1])} or len(set(decoding.planes[0].step)) == 2
+    assert same(decoding.plain(), reference.decode_plain(mixed))
+
+
+# --- garbage --------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2), st.integers(0, 2**32 - 1), INDICES)
+def test_sections_of_garbage_are_counted_and_change_nothing_else(interleave_log2, seed, index):
+    model, rng = default_model(), random.Random(seed)
+    packets = analysed(PICTURES["a stripe and a block"], model, interleave_log2=interleave_log2).packets(45)
+    description = unpack(packets[0])[0].description
+    garbage = [
+        Section(
+            rng.choice((0, 0, 0, 1, 15)),
+            rng.choice((0, 1, 1, 2, 15)),
+            rng.randrange(4),
+            rng.choice((0, 4, 8, 3, rng.randrange(300), 2**27 - 1)),
+            rng.randbytes(rng.randrange(60)),
+        )
+        for _ in range(6)
+    ]
+    hostile = Packet(description, index, tuple(garbage))
+    decoding = Decoding(description, model)
+    decoding.add([hostile, *(unpack(p)[0] for p in packets)])
+    unknown = sum(s.plane > 0 or s.layer > 1 for s in garbage)
+    assert decoding.skipped_sections == unknown
+    assert decoding.bad_sections <= len(garbage) - unknown
+    assert same(decoding.plain(), whole(packets, model).plain())  # the true packets came later and put all right
+    backwards = [*packets, pack(hostile)]
+    assert same(decoded(backwards, model).plain(), reference.decode_plain(backwards))
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        Section(0, 0, 0, 63, b"\x00"),  # behind the last block
+        Section(0, 1, 0, 2**27 - 4, b"\x00"),
+        Section(0, 0, 1, 0, b"\x00"),  # no such phase
+        Section(0, 1, 0, 2, b"\x00"),  # not the start of a quad
+        Section(0, 0, 0, 0, b"\xff\xff\xff"),
+        Section(0, 1, 0, 0, b"\xff\xff\xff"),
+    ],
+)
+def test_a_malformed_section_is_counted_and_left_out(model, section):
+    packets = analysed(PICTURES["texture"], model).packets(45)
+    before = whole(packets, model)
+    expected = before.plain()
+    before.add([Packet(before.description, 30, (section,))])
+    assert (before.bad_sections, before.skipped_sections, before.index) == (1, 0, 45)
+    assert same(before.plain(), expected)
+
+
+def test_unknown_planes_and_layers_are_skipped(model):
+    decoding = whole(analysed(PICTURES["texture"], model).packets(45), model)
+    expected = decoding.plain()
+    unknown = (Section(1, 0, 0, 0, b"\x00"), Section(15, 1, 3, 9, b""), Section(0, 2, 0, 0, b"abc"), Section(0, 15, 0, 0, b""))
+    decoding.add([Packet(decoding.description, 30, unknown)])
+    assert (decoding.bad_sections, decoding.skipped_sections) == (0, 4)
+    assert same(decoding.plain(), expected)
+
+
+def test_a_model_of_other_tables_decodes_its_own_streams(model):
+    """Nothing in the code depends on the shipped tables: two sets swapped make another model that works as well."""
+    other = replace(model, lengths=model.lengths[::-1].copy(), set_limits=(10, 90), chroma_offset=-7)
+    packets = analysed(pictures.colourful(40, 52), other).packets(50, packet_size=120)
+    decoding = whole(packets, other)
+    assert decoding.description.model_id == other.model_id != model.model_id
+    assert same(decoding.plain(), reference.decode_plain(packets, reference.read_model(other.data)))

@@ -1,0 +1,111 @@
+"""Budgets: never exceeded, well used, and impossible ones named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onboard
+from onboard.errors import BudgetError, InputError
+from tests.make_vectors import colour_scene, scene
+
+NOISE = np.random.default_rng(4).integers(0, 256, (130, 171), np.uint8)
+PICTURES = {"scene": scene(240, 352, 2), "colour": colour_scene(200, 288, 3), "noise": NOISE}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("budget", [120, 333, 999, 2000])
+@pytest.mark.parametrize("packet_size", [65535, 100])
+def test_a_budget_is_never_exceeded_and_well_used(name: str, budget: int, packet_size: int) -> None:
+    data = onboard.compress(PICTURES[name], budget=budget, packet_size=packet_size)
+    assert len(data) <= budget
+    if onboard.describe(data)["quality"] < 100:
+        # what is left may be too little for the header of one more packet
+        assert len(data) >= min(budget * (0.97 if budget >= 1000 else 0.9), budget - 32)
+
+
+def test_bits_per_pixel_are_a_budget_of_the_full_size_picture() -> None:
+    picture = PICTURES["scene"]
+    assert onboard.compress(picture, bpp=0.1) == onboard.compress(picture, budget=int(0.1 * picture.size / 8))
+
+
+def test_the_default_is_a_tenth_of_a_bit_per_pixel() -> None:
+    assert onboard.compress(PICTURES["scene"]) == onboard.compress(PICTURES["scene"], bpp=0.1)
+
+
+def test_an_impossible_budget_names_the_smallest_stream() -> None:
+    with pytest.raises(BudgetError) as caught:
+        onboard.compress(NOISE, budget=10)
+    smallest = caught.value.smallest
+    assert str(smallest) in str(caught.value)
+    assert len(onboard.compress(NOISE, budget=smallest)) <= smallest
+
+
+def test_a_budget_above_the_finest_stream_gives_the_finest_stream() -> None:
+    picture = scene(64, 64, 9)
+    finest = onboard.compress(picture, quality=100)
+    assert onboard.compress(picture, budget=10 * len(finest), scale=1) == finest
+
+
+def test_neighbouring_qualities_of_a_photo_differ_by_at_most_eight_percent_in_size() -> None:
+    picture = pytest.importorskip("skimage.data").camera()
+    sizes = np.array([len(onboard.compress(picture, quality=q)) for q in range(5, 101)], float)
+    assert (np.abs(np.diff(sizes)) / sizes[:-1]).max() <= 0.08
+
+
+def test_a_small_budget_for_a_large_picture_picks_a_small_scale() -> None:
+    picture = scene(1200, 1600, 5)
+    data = onboard.compress(picture, budget=300)
+    assert onboard.describe(data)["scale"] >= 4
+    assert onboard.decompress(data).image.shape == picture.shape
+
+
+def test_a_given_scale_is_kept() -> None:
+    assert onboard.describe(onboard.compress(PICTURES["scene"], budget=1500, scale=2))["scale"] == 2
+    assert onboard.describe(onboard.compress(PICTURES["scene"], quality=40))["scale"] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget": 100, "bpp": 0.1},
+        {"budget": 0},
+        {"bpp": 0.0},
+        {"bpp": float("nan")},
+        {"quality": 101},
+        {"quality": -1},
+        {"quality": 50, "scale": "auto"},
+        {"quality": 50, "scale": 3},
+        {"interleave": 3},
+        {"packet_size": 47},
+        {"packet_size": 65536},
+        {"image_id": 65536},
+        {"source_id": "\u00e9"},
+        {"metadata": "x" * 256},
+        {"capture_time_ms": 1 << 63},
+        {"curve": "log"},
+    ],
+)
+def test_unusable_options_are_refused(options: dict) -> None:
+    picture = PICTURES["scene"] if "curve" not in options else PICTURES["scene"].astype(np.uint16)
+    with pytest.raises(InputError):
+        onboard.compress(picture, **options)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((0, 5), np.uint8),
+        np.zeros((5, 0), np.uint8),
+        np.zeros((4, 4), np.float32),
+        np.full((4, 4), np.nan),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4,), np.uint8),
+        np.zeros((2, 3, 3, 3), np.uint8),
+        np.zeros((1, 65536), np.uint8),
+    ],
+    ids=lambda p: f"{p.dtype}{p.shape}",
+)
+def test_arrays_that_are_not_pictures_are_refused(picture: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        onboard.compress(picture)

@@ -1,0 +1,94 @@
+"""`onboard-train`: pictures to a model file and all that follows from it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# The products here are small: threads of the linear algebra library would cost far more than they gain.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from onboard.errors import InputError
+from onboard.image_io import write_bytes
+from onboard.options import OK, add_talk, print_json, run, say
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="onboard-train", description="Train models on your own pictures.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("fit", help="fit a model; writes MODEL, a .json report and a .png of its units beside it")
+    fit.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
+    fit.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write, such as my.obm")
+    add_talk(fit)
+    near = commands.add_parser("neighbours", help="fit the ground's neighbour-aware matrices to a model")
+    near.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
+    near.add_argument("--model", metavar="FILE", help="the model; the shipped one by default")
+    near.add_argument("--out", required=True, metavar="PATH", help="file, or folder for its usual name")
+    add_talk(near)
+    paper = commands.add_parser("paper", help="reproduce the MSE of Taha et al. 2025 by the paper's protocol")
+    paper.add_argument("--images", type=Path, required=True, metavar="DIR", help="the Waterloo pictures")
+    add_talk(paper)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(command, build_parser(), argv)
+
+
+def command(options: argparse.Namespace) -> int:
+    for folder in options.images if isinstance(options.images, list) else [options.images]:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: not a folder of pictures")
+    return {"fit": fit_command, "neighbours": neighbours_command, "paper": paper_command}[options.command](options)
+
+
+def fit_command(options: argparse.Namespace) -> int:
+    from training.fit import fit, write
+
+    if not options.out.parent.is_dir():
+        raise InputError(f"{options.out}: the folder does not exist")
+    result = fit(options.images)
+    write(result, options.out)
+    if options.json:
+        print_json(result.report)
+    elif not options.quiet:
+        r = result.report
+        say(f"{options.out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
+    return OK
+
+
+def neighbours_command(options: argparse.Namespace) -> int:
+    from onboard.ground.linear import ARTEFACT, pack_neighbours
+    from onboard.model import default_model, load_model
+    from training.neighbours import fit_neighbours
+
+    model = load_model(options.model) if options.model else default_model()
+    out = Path(options.out) / ARTEFACT.format(model.model_id) if Path(options.out).is_dir() else Path(options.out)
+    data = pack_neighbours(fit_neighbours(options.images, model))
+    write_bytes(str(out), data)
+    if options.json:
+        print_json({"output": str(out), "bytes": len(data), "model": f"{model.model_id:04x}"})
+    elif not options.quiet:
+        say(f"{out}: {len(data)} bytes for model {model.model_id:04x}")
+    return OK
+
+
+def paper_command(options: argparse.Namespace) -> int:
+    from training.paper import reproduce
+
+    rows = reproduce(options.images)
+    if options.json:
+        print_json(rows)
+    else:
+        print(f"{'picture':10s} {'latents':>7s} {'paper':>8s} {'reproduced':>11s} {'shipped model':>14s}")
+        for r in rows:
+            print(
+                f"{r['picture']:10s} {r['latents']:7d} {r['paper']:8.2f} {r['reproduced']:11.2f} {r['shipped_model']:14.2f}"
+            )
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
