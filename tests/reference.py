@@ -787,6 +787,7 @@ def read_model(data: bytes) -> Model:
     return Model(limits, offset, gains, predictor, weights1, gains1, weights2, gains2, codes)
 
 
+@cache
 def shipped_model(model_id: int) -> Model:
     for file in (files("onboard") / "models").iterdir():
         if file.name.endswith(".obm") and int.from_bytes(file.read_bytes()[-2:], "big") == model_id:

@@ -32,6 +32,7 @@ from onboard.wire import (
 from tests import pictures, reference
 
 INDICES = st.integers(0, MAX_INDEX)
+SIDES = st.integers(1, 40)
 PICTURES = {
     "one sample": np.full((1, 1), 201, np.uint8),
     "flat": np.full((30, 45), 77, np.uint8),
@@ -116,9 +117,7 @@ def test_the_twin_decodes_the_same_planes(model, name, index):
 @pytest.mark.parametrize("interleave_log2", [0, 1, 2])
 @pytest.mark.parametrize("scale_log2", [0, 1, 3, 7])
 def test_the_twin_decodes_the_same_colour_picture_at_any_scale_and_interleave(model, interleave_log2, scale_log2):
-    encoding = analysed(
-        pictures.colourful(75, 58), model, scale_log2=scale_log2, interleave_log2=interleave_log2
-    )
+    encoding = analysed(pictures.colourful(75, 58), model, scale_log2=scale_log2, interleave_log2=interleave_log2)
     packets = encoding.packets(52, packet_size=180)
     decoding = whole(packets, model)
     assert same(decoding.plain(), reference.decode_plain(packets))
@@ -138,9 +137,7 @@ def test_the_twin_decodes_the_same_deep_picture(model, curve, no_data):
     assert found.dtype == np.uint16 and np.array_equal(found, reference.decode_picture(packets))
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 40), INDICES, st.integers(0, 2), st.integers(0, 7), st.integers(48, 260), st.booleans()
-)
+@given(SIDES, SIDES, INDICES, st.integers(0, 2), st.integers(0, 7), st.integers(48, 260), st.booleans())
 def test_any_small_picture_survives_any_options(height, width, index, interleave_log2, scale_log2, packet_size, colour):
     model = default_model()
     picture = pictures.colourful(height, width) if colour else pictures.texture(height, width)
@@ -161,7 +158,7 @@ def test_a_photograph_gets_better_with_every_byte(model, fixture, request):
         decoding = whole(packets, model)
         errors.append(error(picture, assemble(decoding.plain_full(), decoding.description)))
     assert sizes == sorted(sizes) and errors == sorted(errors, reverse=True)
-    assert errors[-1] < 120  # above 27 dB
+    assert errors[-1] < errors[0] / 3
 
 
 def test_flat_pictures_take_a_few_bytes_and_come_back_flat(model):
@@ -210,8 +207,6 @@ def test_noise_at_the_finest_index_fits_packets_of_48_bytes(model):
         assert same(decoding.plain(), reference.decode_plain(packets))
         [wanted], [state] = encoding.symbols(0, encoding.default_effort()), decoding.planes
         assert (state.group <= wanted.group).all()
-        for quad in reference.phase_order(state.rows, state.columns, 0, 0)[::1][:0]:
-            assert quad
 
 
 def test_a_quad_that_does_not_fit_gives_up_no_block_of_the_next_quad(model):
@@ -341,17 +336,20 @@ def test_any_packets_in_any_order_show_what_they_carry(name, interleave_log2, sc
             assert np.array_equal(ours_plain[block][:8, :8], full_plain[block][:8, :8])
 
 
+def only_layer(packets: list[bytes], layer: int) -> list[bytes]:
+    """The same packets with nothing but one layer in them."""
+    read = [unpack(p)[0] for p in packets]
+    return [pack(replace(p, sections=tuple(s for s in p.sections if s.layer == layer))) for p in read]
+
+
 def test_the_mask_says_what_arrived_of_every_block(model):
     packets = analysed(PICTURES["texture"], model, scale_log2=1).packets(45, packet_size=60)
-    sections = [(p, s) for p in packets for s in unpack(p)[0].sections]
-    first = [p for p, s in sections if s.layer == LAYER_FIRST]
-    assert (decoded(first, model).mask() == 1).all()
-    assert decoded(first, model).coverage() == 0.5
-    rest = [p for p, s in sections if s.layer == LAYER_REST and p not in first]
-    assert (decoded(rest, model).mask() == 0).all()
+    base, rest = (decoded(only_layer(packets, layer), model) for layer in (LAYER_FIRST, LAYER_REST))
+    assert (base.mask() == 1).all() and base.coverage() == 0.5
+    assert (rest.mask() == 0).all() and rest.coverage() == 0.5
     some = decoded([packets[0], packets[-1]], model)
-    state = some.planes[0]
-    mask = some.mask()
+    state, mask = some.planes[0], some.mask()
+    assert 0 < state.has_rest.mean() < 1
     assert mask.shape == (9, 7) and mask.dtype == np.uint8
     for y in range(9):
         for x in range(7):
@@ -439,7 +437,12 @@ def test_a_malformed_section_is_counted_and_left_out(model, section):
 def test_unknown_planes_and_layers_are_skipped(model):
     decoding = whole(analysed(PICTURES["texture"], model).packets(45), model)
     expected = decoding.plain()
-    unknown = (Section(1, 0, 0, 0, b"\x00"), Section(15, 1, 3, 9, b""), Section(0, 2, 0, 0, b"abc"), Section(0, 15, 0, 0, b""))
+    unknown = (
+        Section(1, 0, 0, 0, b"\x00"),
+        Section(15, 1, 3, 9, b""),
+        Section(0, 2, 0, 0, b"abc"),
+        Section(0, 15, 0, 0, b""),
+    )
     decoding.add([Packet(decoding.description, 30, unknown)])
     assert (decoding.bad_sections, decoding.skipped_sections) == (0, 4)
     assert same(decoding.plain(), expected)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import zlib
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -73,17 +75,17 @@ PACKET = Packet(
     sections=(Section(1, 2, 3, 0x2A5, b"\xde\xad"), Section(0, 1, 0, 5, b"\x7f")),
     extensions=(Extension(2, b"abc"),),
 )
-SPELLED_OUT = """
-    0BC1 0C 1234 5678 9ABC 0201 0403 B1 4D 002A   header: 101 scale, 10 interleave, 001 colour
-    B3 0102 0304                                  window: 12 bits, curve 1, no data
-    02 03 616263 00                               extensions
-    12 EAA5 0002 DEAD                             section: 11 phase, 1 length, 01 extra, 010 10100101 first
-    01 05 7F                                      section
-"""
+SPELLED_OUT = (
+    "0BC1 0C 1234 5678 9ABC 0201 0403 B1 4D 002A  header: 101 scale, 10 interleave, 001 colour",
+    "B3 0102 0304  window: 12 bits, curve 1, no data",
+    "02 03 616263 00  extensions",
+    "12 EAA5 0002 DEAD  section: 11 phase, 1 length, 01 extra, 010 10100101 first",
+    "01 05 7F  section",
+)
 
 
 def spelled_out() -> bytes:
-    body = b"".join(bytes.fromhex(line.split("  ")[0]) for line in SPELLED_OUT.strip().replace("\n    ", "\n").splitlines())
+    body = b"".join(bytes.fromhex(line.split("  ")[0]) for line in SPELLED_OUT)
     return body + reference.crc32(body).to_bytes(4, "big")
 
 
@@ -153,25 +155,24 @@ def test_a_packet_of_the_largest_size_fits_and_one_more_byte_does_not():
         pack(replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(room + 1)),)))
 
 
-@pytest.mark.parametrize(
-    "packet",
-    [
-        replace(PACKET, index=101),
-        replace(PACKET, description=replace(DESCRIPTION, interleave_log2=3)),
-        replace(PACKET, description=replace(DESCRIPTION, scale_log2=8)),
-        replace(PACKET, description=replace(DESCRIPTION, tag=65536)),
-        replace(PACKET, sections=(Section(0, 16, 0, 0, b"x"),)),
-        replace(PACKET, sections=(Section(0, 0, 4, 0, b"x"),)),
-        replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(65536)), Section(0, 0, 0, 0, b""))),
-        replace(PACKET, extensions=(Extension(0, b""),)),
-        replace(PACKET, extensions=(Extension(256, b""),)),
-        replace(PACKET, extensions=(Extension(1, bytes(256)),)),
-    ],
-    ids="index interleave scale tag layer phase payload extension-0 extension-256 extension-data".split(),
-)
-def test_pack_refuses_what_could_not_be_unpacked(packet):
+UNPACKABLE = {
+    "index": replace(PACKET, index=101),
+    "interleave": replace(PACKET, description=replace(DESCRIPTION, interleave_log2=3)),
+    "scale": replace(PACKET, description=replace(DESCRIPTION, scale_log2=8)),
+    "tag": replace(PACKET, description=replace(DESCRIPTION, tag=65536)),
+    "layer": replace(PACKET, sections=(Section(0, 16, 0, 0, b"x"),)),
+    "phase": replace(PACKET, sections=(Section(0, 0, 4, 0, b"x"),)),
+    "payload": replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(65536)), Section(0, 0, 0, 0, b""))),
+    "extension of type 0": replace(PACKET, extensions=(Extension(0, b""),)),
+    "extension of type 256": replace(PACKET, extensions=(Extension(256, b""),)),
+    "extension of 256 bytes": replace(PACKET, extensions=(Extension(1, bytes(256)),)),
+}
+
+
+@pytest.mark.parametrize("name", UNPACKABLE)
+def test_pack_refuses_what_could_not_be_unpacked_for_its(name):
     with pytest.raises(InputError):
-        pack(packet)
+        pack(UNPACKABLE[name])
 
 
 @pytest.mark.parametrize("width, height", [(0, 1), (1, 0), (65536, 1), (1, 65536), (-3, 5)])
@@ -180,7 +181,9 @@ def test_a_picture_of_no_or_too_large_size_is_refused(width, height):
         replace(DESCRIPTION, width=width, height=height)
 
 
-@pytest.mark.parametrize("depth, low, high", [(8, 0, 200), (17, 0, 200), (12, 5, 5), (12, 6, 5), (12, 0, 4096), (12, -1, 9)])
+@pytest.mark.parametrize(
+    "depth, low, high", [(8, 0, 200), (17, 0, 200), (12, 5, 5), (12, 6, 5), (12, 0, 4096), (12, -1, 9)]
+)
 def test_a_window_that_is_none_is_refused(depth, low, high):
     with pytest.raises(InputError, match="window"):
         Window(depth, Curve.LINEAR, False, low, high)
@@ -315,8 +318,14 @@ def test_scan_tells_damage_from_other_versions_and_from_noise():
 
 
 def test_steps_are_those_of_the_format_and_grow():
-    assert wire.STEPS == tuple(reference.quantiser_step(i) for i in range(101))
+    assert tuple(reference.quantiser_step(i) for i in range(101)) == wire.STEPS
     assert all(a < b for a, b in zip(wire.STEPS, wire.STEPS[1:], strict=False))
+
+
+def test_the_format_page_lists_the_same_steps():
+    rows = re.findall(r"^\| (\d+) ((?:\| *\d* *){16})\|$", (files("onboard") / "FORMAT.md").read_text(), re.MULTILINE)
+    listed = {int(first) + i: int(step) for first, row in rows for i, step in enumerate(re.findall(r"\d+", row))}
+    assert listed == dict(enumerate(wire.STEPS))
 
 
 def test_the_checksum_is_crc_32_iso_hdlc():
