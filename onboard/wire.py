@@ -39,9 +39,20 @@ EXTENSION_END = 0
 MAX_EXTENSION = 255
 TIME = struct.Struct(">q")
 
-# Quantiser index -> step in sixteenths of a latent unit: round(64 * 2^(i/16)), spelled out in FORMAT.md section 6.
-STEPS = tuple(round(64 * 2 ** (i / 16)) for i in range(101))
+# Quantiser index -> step in sixteenths of a latent unit: round(64 * 2^(i/32)), spelled out in FORMAT.md section 6.
+STEPS = tuple(round(64 * 2 ** (i / 32)) for i in range(201))
 MAX_INDEX = len(STEPS) - 1
+MAX_QUALITY = 100
+
+
+def index_of(quality: float) -> int:
+    """Quantiser index of a quality, 0 (coarsest) to 100 (finest); halves count."""
+    return round(MAX_INDEX * (1 - quality / MAX_QUALITY))
+
+
+def quality_of(index: int) -> float:
+    """Inverse of index_of."""
+    return MAX_QUALITY * (MAX_INDEX - index) / MAX_INDEX
 
 
 class Kind(IntEnum):

@@ -156,7 +156,7 @@ def test_a_packet_of_the_largest_size_fits_and_one_more_byte_does_not():
 @pytest.mark.parametrize(
     "packet",
     [
-        replace(PACKET, index=101),
+        replace(PACKET, index=201),
         replace(PACKET, description=replace(DESCRIPTION, interleave_log2=3)),
         replace(PACKET, description=replace(DESCRIPTION, scale_log2=8)),
         replace(PACKET, description=replace(DESCRIPTION, tag=65536)),
@@ -239,7 +239,7 @@ HOSTILE = {
     "interleave 3": (13, b"\xb9"),
     "colour 2": (13, b"\xb2"),
     "colour 7": (13, b"\xb7"),
-    "index 101": (14, b"\x65"),
+    "index 201": (14, b"\xc9"),
     "window of 8 bits": (17, b"\x73"),
     "curve 2": (17, b"\xb5"),
     "window upside down": (18, b"\x03\x04\x01\x02"),
@@ -267,7 +267,7 @@ def test_a_sealed_packet_of_garbage_is_refused_or_read_but_never_crashes(head, b
     data = bytearray(head + b"\0\0" + body + bytes(4))
     data[:2] = b"\x0b\xc1"
     if plausible:
-        data[2], data[13], data[14] = data[2] & 0x0C, data[13] & 0xF1, data[14] % 101
+        data[2], data[13], data[14] = data[2] & 0x0C, data[13] & 0xF1, data[14] % 201
     try:
         packet, end = unpack(resealed(data))
     except PacketError:
@@ -315,7 +315,7 @@ def test_scan_tells_damage_from_other_versions_and_from_noise():
 
 
 def test_steps_are_those_of_the_format_and_grow():
-    assert wire.STEPS == tuple(reference.quantiser_step(i) for i in range(101))
+    assert wire.STEPS == tuple(reference.quantiser_step(i) for i in range(201))
     assert all(a < b for a, b in zip(wire.STEPS, wire.STEPS[1:], strict=False))
 
 
