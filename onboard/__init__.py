@@ -20,8 +20,8 @@ from onboard.model import Model, default_model, load_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window, enlarge, strips
 from onboard.wire import (
-    MAX_INDEX,
     MAX_PACKET,
+    MAX_QUALITY,
     MAX_SCALE_LOG2,
     TIME,
     Colour,
@@ -30,6 +30,8 @@ from onboard.wire import (
     Extension,
     ExtensionType,
     Window,
+    index_of,
+    quality_of,
     scan,
     unpack,
 )
@@ -47,7 +49,7 @@ def compress(
     *,
     budget: int | None = None,
     bpp: float | None = None,
-    quality: int | None = None,
+    quality: float | None = None,
     scale: int | Literal["auto"] | None = None,
     packet_size: int = MAX_PACKET,
     interleave: Literal[1, 2, 4] = 1,
@@ -68,7 +70,7 @@ def compress(
         picture: uint8 or uint16, (height, width) or (height, width, 3), sides 1 to 65535; an array or a memory map.
         budget: most bytes of the whole stream. At most one of budget, bpp and quality may be given.
         bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given.
-        quality: 0 (coarsest) to 100 (finest) instead of a size.
+        quality: 0 (coarsest) to 100 (finest), halves count, instead of a size.
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
@@ -90,8 +92,8 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    if quality is not None and not 0 <= quality <= MAX_INDEX:
-        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_INDEX} (finest)")
+    if quality is not None and not 0 <= quality <= MAX_QUALITY:
+        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
     pixels = picture.shape[0] * picture.shape[1]
     if quality is None and budget is None:
         rate = DEFAULT_BPP if bpp is None else bpp
@@ -120,11 +122,11 @@ def compress(
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    job = _encoder.Job(picture, base, known, content, packet_size, extensions, tag)
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
-        return b"".join(job.packets(_scale_log2(scale), MAX_INDEX - quality))
+        return b"".join(job.packets(_scale_log2(scale), index_of(quality)))
     assert budget is not None
     fixed = None if scale == "auto" else _scale_log2(scale)
     return b"".join(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets)
@@ -174,7 +176,7 @@ def describe(data: bytes) -> dict[str, Any]:
         "colour": d.colour.name.lower(),
         "scale": d.scale,
         "interleave": d.interleave,
-        "quality": MAX_INDEX - packets[0].index,
+        "quality": quality_of(packets[0].index),
         "picture_id": d.picture_id,
         "tag": d.tag,
         "model": f"{d.model_id:04x}",

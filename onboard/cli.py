@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--budget", type=byte_size, metavar="N", help="most bytes: 1500, 2k, 2kB, 2KiB")
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
-    size.add_argument("--quality", type=int, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
+    size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
     parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
@@ -130,7 +130,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
 def summary(r: dict[str, Any]) -> str:
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
-        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']}, {1000 * r['seconds']:.0f} ms"
+        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
 

@@ -16,14 +16,14 @@ from onboard.wire import MAX_INDEX, MAX_SCALE_LOG2
 
 ENOUGH = 0.985  # of the budget: the search stops there
 MAX_PRICE = 255
-SIZE_PER_INDEX = 0.05  # a stream grows by about this much per finer index: how far to jump
-START_INDEX = 66
+SIZE_PER_INDEX = 0.025  # a stream grows by about this much per finer index: how far to jump
+START_INDEX = 132
 PRICE_PROBES = 7
-FINER_TRIES = 8  # indices; only drawings of a few flat tones need more than one
+FINER_TRIES = 16  # indices; only drawings of a few flat tones need more than one
 PACKET_OVERHEAD = 24  # about; only for guesses
 SAMPLE_LEAST = 400  # bytes below which a sample says too little
 START_BPP = 0.02  # per coded pixel: a finer scale than one that gets this is never worth trying
-HALVE_FROM = 64  # index from which half the size may be better (on training pictures hardly ever below)
+HALVE_FROM = 128  # index from which half the size may be better (on training pictures hardly ever below)
 HALF_HANDICAP = 1.08  # neighbour-aware decoding gains more at the finer scale than the plain errors compared here show
 
 
@@ -116,7 +116,7 @@ def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
         scale_log2 += 1
     here = _search_index(job, budget, scale_log2, START_INDEX)
     while scale_log2 < MAX_SCALE_LOG2 and here.index >= HALVE_FROM:
-        half = _search_index(job, budget, scale_log2 + 1, max(here.index - 25, 0))
+        half = _search_index(job, budget, scale_log2 + 1, max(here.index - 50, 0))
         if half.size > here.size and half.size > budget:
             break
         if here.size <= budget:

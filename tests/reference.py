@@ -682,9 +682,9 @@ def crc32(data: bytes) -> int:
 
 @cache
 def quantiser_step(index: int) -> int:
-    """round(64 * 2^(index / 16)) without a float: the largest s with s - 1/2 <= 64 * 2^(index / 16)."""
+    """round(64 * 2^(index / 32)) without a float: the largest s with s - 1/2 <= 64 * 2^(index / 32)."""
     step = 1
-    while (2 * step + 1) ** 16 <= 128**16 << index:
+    while (2 * step + 1) ** 32 <= 128**32 << index:
         step += 1
     return step
 
@@ -835,7 +835,7 @@ def apply_section(section: Section, packet: Packet, model: Model, blocks: list[B
         return
     index = packet.index
     if section.plane:
-        index = clamp(index + model.chroma_offset, 0, 100)
+        index = clamp(index + model.chroma_offset, 0, 200)
     steps = [(quantiser_step(index) * gain + 32) >> 6 for gain in model.gains]
     codes = model.codes[sum(index >= limit for limit in model.set_limits)]
     where = phase_order(rows, columns, packet.interleave_log2, section.phase)[section.first :]

@@ -39,7 +39,7 @@ def test_a_model_file_survives_parsing(model):
 
 def test_every_field_has_its_own_place_in_the_file(model):
     for name, value in (
-        ("set_limits", (3, 101)),
+        ("set_limits", (3, 202)),
         ("chroma_offset", -5),
         ("threshold", 0x1234),
         ("dead_zone", 77),
@@ -201,7 +201,7 @@ def test_the_chroma_offset_stays_within_the_indices(model, offset):
 def test_table_sets_begin_at_their_limits(model):
     limited = replace(model, set_limits=(20, 70))
     assert [limited.table_set(i) for i in (0, 19, 20, 69, 70, 100)] == [0, 0, 1, 1, 2, 2]
-    assert [replace(model, set_limits=(101, 101)).table_set(i) for i in (0, 100)] == [0, 0]
+    assert [replace(model, set_limits=(201, 201)).table_set(i) for i in (0, 200)] == [0, 0]
 
 
 def test_tables_of_two_models_are_not_mixed_up(model):

@@ -21,11 +21,11 @@ from onboard.wire import STEPS, Colour
 from training import codes, units
 from training.pictures import blocks, describe, find, load, luma, split
 
-OPERATING = (44, 56, 68, 80, 92)  # quantiser indices that previews use: steps 27, 45, 76, 128 and 215
-SET_LIMITS = (42, 64)
-SET_INDICES = ((0, 12, 26, 36), (44, 51, 58), (66, 72, 78, 84, 92))  # where each set's symbols are counted
+OPERATING = (88, 112, 136, 160, 184)  # quantiser indices that previews use: steps 27, 45, 76, 128 and 215
+SET_LIMITS = (84, 128)
+SET_INDICES = ((0, 24, 52, 72), (88, 102, 116), (132, 144, 156, 168, 184))  # where each set's symbols are counted
 FIRST_GAIN = 51  # first latents are quantised 0.8 times as coarsely
-CHROMA_OFFSET = 4
+CHROMA_OFFSET = 8
 THRESHOLD = 256  # (step / 8)^2; half of it gains 0.1 % of rate and makes twice as many blocks candidates
 DEAD_ZONE = 102  # 0.4 of a step
 PRICE = 26  # a bit is worth a tenth of a squared step

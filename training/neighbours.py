@@ -13,7 +13,7 @@ from onboard.wire import Colour
 from training.fit import decoded
 from training.pictures import blocks, describe, find, load, luma
 
-INDICES = (16, 32, 44, 52, 60, 68, 76, 84, 94)
+INDICES = (32, 64, 88, 104, 120, 136, 152, 168, 188)
 RIDGE = 2e3  # squared latents: keeps features that a class never shows at zero
 
 

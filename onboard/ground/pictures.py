@@ -14,7 +14,7 @@ from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.model import Model, find_model
 from onboard.planes import assemble
-from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, scan
+from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
 
 DEFAULT_MAX_PIXELS = 1 << 28
 ENHANCE = ("auto", "plain", "linear")
@@ -115,7 +115,7 @@ def decode_picture(
         "depth": description.window.depth if description.window else 8,
         "scale": description.scale,
         "interleave": description.interleave,
-        "quality": sorted({100 - p.index for p in packets}),
+        "quality": sorted({quality_of(p.index) for p in packets}),
         "received": decoding.coverage(),
         "decoder": used,
         "why": why,
