@@ -137,12 +137,13 @@ class Encoding:
         """Code the picture at one quantiser index.
 
         Args:
-            index: 0 (finest) to 100.
+            index: 0 (finest) to 200.
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
         """
         effort = effort or self.default_effort()
+        _check_packet_size(self.description, packet_size, extensions)
         if tag is None:
             tag = self._derive_tag(index, effort, packet_size)
         description = replace(self.description, tag=tag)
@@ -261,6 +262,12 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
+def _check_packet_size(description: Description, packet_size: int, extensions: tuple[Extension, ...]) -> None:
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + LEAST_PAYLOAD)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+
+
 class _Packer:
     """Fills packets with sections, in order."""
 
@@ -268,9 +275,6 @@ class _Packer:
         self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
-        least = max(MIN_PACKET, self._overhead + LEAST_PAYLOAD)
-        if not least <= packet_size <= MAX_PACKET:
-            raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
