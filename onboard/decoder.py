@@ -55,6 +55,11 @@ class PlaneState:
             np.full(n, MISSING, np.uint8),
         )
 
+    def usual_index(self) -> int:
+        """The packet index that brought most blocks, whatever the order they came in; MISSING for none."""
+        arrived = np.bincount(np.concatenate([self.first_index, self.rest_index]), minlength=MISSING + 1)[:MISSING]
+        return int(arrived.argmax()) if arrived.any() else MISSING
+
     @property
     def has_first(self) -> np.ndarray:
         return self.first_index != MISSING
@@ -82,7 +87,6 @@ class Decoding:
     description: Description
     model: Model
     planes: list[PlaneState] = field(init=False)
-    index: int = 0  # quantiser index of the last packet used; decoders that adapt to it look here
     bad_sections: int = 0
     skipped_sections: int = 0
 
@@ -100,7 +104,6 @@ class Decoding:
                     continue
                 try:
                     self._apply(section, packet.index)
-                    self.index = packet.index
                 except SectionError:
                     self.bad_sections += 1
 
