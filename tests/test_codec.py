@@ -525,7 +525,7 @@ def test_a_malformed_section_is_counted_and_left_out(model, section):
     before = whole(packets, model)
     expected = before.plain()
     before.add([Packet(before.description, 60, (section,))])  # finer, so it would stay if it were used
-    assert (before.bad_sections, before.skipped_sections, before.index) == (1, 0, 90)
+    assert (before.bad_sections, before.skipped_sections, before.planes[0].usual_index()) == (1, 0, 90)
     assert same(before.plain(), expected)
 
 
