@@ -15,6 +15,7 @@ import numpy as np
 from onboard import encoder as _encoder
 from onboard import rate as _rate
 from onboard.decoder import Decoding
+from onboard.erasure import Protection
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, load_model
 from onboard.options import VERSION as __version__
@@ -53,6 +54,7 @@ def compress(
     scale: int | Literal["auto"] | None = None,
     packet_size: int = MAX_PACKET,
     interleave: Literal[1, 2, 4] = 1,
+    parity: tuple[float, float] | Protection | None = None,
     gray: bool = False,
     image_id: int | None = None,
     tag: int | None = None,
@@ -75,6 +77,8 @@ def compress(
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
         interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets.
+        parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
+            towards the size. Any k packets of a group with k source packets restore it.
         gray: code the luma of a colour picture only.
         image_id: which picture this is, 0 to 65535; by default derived from the content.
         tag: which encoding of it, 0 to 65535; by default derived from content and parameters.
@@ -122,7 +126,8 @@ def compress(
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag)
+    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')

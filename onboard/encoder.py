@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from onboard.erasure import Protection, protect
 from onboard.errors import InputError
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
 from onboard.kernels.entropy import SLACK, code_first, code_rest
@@ -115,7 +116,7 @@ class Encoding:
             crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
         return crc
 
-    def _derive_tag(self, index: int, effort: Effort, packet_size: int) -> int:
+    def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
         """Encoding tag: 16 bits that differ, as far as 16 bits can, when anything that is coded may differ."""
         d = self.description
         window = (
@@ -123,7 +124,10 @@ class Encoding:
         )
         geometry = (d.model_id, d.width, d.height, d.scale_log2, d.interleave_log2, d.colour)
         facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
-        return zlib.crc32(struct.pack(f">{len(facts)}I", *facts)) & 0xFFFF
+        crc = zlib.crc32(struct.pack(f">{len(facts)}I", *facts))
+        if protection is not None:
+            crc = zlib.crc32(struct.pack(">4d", *protection.slope, *protection.spread), crc)
+        return crc & 0xFFFF
 
     def packets(
         self,
@@ -133,6 +137,7 @@ class Encoding:
         effort: Effort | None = None,
         extensions: tuple[Extension, ...] = (),
         tag: int | None = None,
+        protection: Protection | None = None,
     ) -> list[bytes]:
         """Code the picture at one quantiser index.
 
@@ -141,12 +146,14 @@ class Encoding:
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
+            protection: erasure packets; None for a stream without.
         """
         effort = effort or self.default_effort()
         if tag is None:
-            tag = self._derive_tag(index, effort, packet_size)
+            tag = self._derive_tag(index, effort, packet_size, protection)
         description = replace(self.description, tag=tag)
-        packer = _Packer(description, index, packet_size, extensions)
+        reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
+        packer = _Packer(description, index, packet_size, extensions, reserve)
         symbols = self.symbols(index, effort)
         tables = [self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))]
         for layer in (LAYER_FIRST, LAYER_REST):
@@ -154,7 +161,8 @@ class Encoding:
                 for plane, s in enumerate(symbols):
                     for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
                         packer.add(Section(plane, layer, phase, begin, payload), done)
-        return packer.finish()
+        packets = packer.finish()
+        return protect(packets, protection) if protection else [pack(p) for p in packets]
 
 
 @dataclass
@@ -173,6 +181,7 @@ class Job:
     packet_size: int
     extensions: tuple[Extension, ...]
     tag: int | None
+    protection: Protection | None = None
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
@@ -188,7 +197,12 @@ class Job:
             )
             self._kept[scale_log2] = encoding
         return encoding.packets(
-            index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+            index,
+            packet_size=self.packet_size,
+            effort=effort,
+            extensions=self.extensions,
+            tag=self.tag,
+            protection=self.protection,
         )
 
     def sample(self) -> Job:
@@ -200,7 +214,12 @@ class Job:
         tall = max(SAMPLE_PIXELS // width // bands // SAMPLE_ALIGN, 1) * SAMPLE_ALIGN
         tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
-        return replace(self, picture=part, base=replace(self.base, height=part.shape[0]), packet_size=MAX_PACKET)
+        base = replace(self.base, height=part.shape[0])
+        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None)
+
+    def source_share(self, budget: int) -> float:
+        """About which share of a budget is left for source packets."""
+        return self.protection.source_share(max(budget // self.packet_size, 1)) if self.protection else 1.0
 
     @property
     def pixels(self) -> int:
@@ -265,21 +284,29 @@ class _Packer:
     """Fills packets with sections, in order."""
 
     def __init__(
-        self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
+        self,
+        description: Description,
+        index: int,
+        packet_size: int,
+        extensions: tuple[Extension, ...],
+        reserve: tuple[int, int],
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
-        least = max(MIN_PACKET, self._overhead + LEAST_PAYLOAD)
+        self._reserve = reserve  # of packets that begin with layer 0, and above
+        least = max(MIN_PACKET, self._overhead + max(reserve) + LEAST_PAYLOAD)
         if not least <= packet_size <= MAX_PACKET:
             raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
-        self._free = packet_size - self._overhead
-        self._done: list[bytes] = []
+        self._free = 0
+        self._done: list[Packet] = []
 
     def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
         """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
         while True:
+            if not self._sections:
+                self._free = self._size - self._overhead - self._reserve[layer > LAYER_FIRST]
             room = self._free - len(section_header(plane, layer, phase, begin, None))
             if self._sections:
                 room -= LENGTH_FIELD
@@ -302,14 +329,13 @@ class _Packer:
         self._flush()
         return True
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[Packet]:
         self.flush_started()
         return self._done
 
     def _flush(self) -> None:
-        self._done.append(pack(replace(self._packet, sections=tuple(self._sections))))
+        self._done.append(replace(self._packet, sections=tuple(self._sections)))
         self._sections = []
-        self._free = self._size - self._overhead
 
 
 def _sections(

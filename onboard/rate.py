@@ -37,6 +37,8 @@ class Job(Protocol):
 
     def sample(self) -> Job: ...
 
+    def source_share(self, budget: int) -> float: ...
+
 
 # (job, packets, scale) -> squared error of the luma that the packets decode to, at that scale
 ErrorOf = Callable[[Job, list[bytes], int], float]
@@ -70,7 +72,7 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
         BudgetError: no stream is that small; it names the smallest.
     """
     sample = job.sample()
-    share = sample.pixels / job.pixels
+    share = sample.pixels / job.pixels * (1 if sample is job else job.source_share(budget))
     sample_budget = int((budget - PACKET_OVERHEAD) * share) + PACKET_OVERHEAD
     if sample_budget < SAMPLE_LEAST:
         sample, sample_budget = job, budget

@@ -12,6 +12,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
+from onboard.ground.recover import recover
 from onboard.model import Model, find_model
 from onboard.planes import assemble
 from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
@@ -46,6 +47,7 @@ class Store:
 
     models: dict[int, Model] = field(default_factory=dict)
     pictures: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
+    parity: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
     duplicates: dict[Description, int] = field(default_factory=dict)
     sources: dict[str, ScanReport] = field(default_factory=dict)
     skipped_kinds: int = 0
@@ -56,19 +58,27 @@ class Store:
         packets, report = scan(data)
         self.sources[source] = report
         for packet in packets:
-            if packet.kind != Kind.SOURCE:
+            if packet.kind not in (Kind.SOURCE, Kind.PARITY):
                 self.skipped_kinds += 1
                 continue
-            known = self.pictures.setdefault(packet.description, {})
-            key = repr((packet.index, packet.sections)).encode()
+            kept = self.pictures if packet.kind == Kind.SOURCE else self.parity
+            known = kept.setdefault(packet.description, {})
+            # The ERASURE entry counts: a packet and its resent copy are not the same to its group
+            key = repr((packet.index, packet.erasure, packet.sections, packet.body)).encode()
             if key in known:
                 self.duplicates[packet.description] = self.duplicates.get(packet.description, 0) + 1
             known[key] = packet
         return report
 
+    def recovered(self, description: Description) -> list[Packet]:
+        """Source packets of a picture that did not come, restored out of those that did."""
+        parity = self.parity.get(description)
+        return recover(self.pictures.get(description, {}).values(), parity.values()) if parity else []
+
     def descriptions(self) -> list[Description]:
         """The pictures at hand, by id. Raises NothingDecodableError, saying what was met instead."""
-        if not self.pictures:
+        found = set(self.pictures) | {d for d in self.parity if d not in self.pictures and self.recovered(d)}
+        if not found:
             total = [
                 sum(getattr(r, n) for r in self.sources.values())
                 for n in ("corrupt", "other_versions", "skipped_bytes")
@@ -77,7 +87,7 @@ class Store:
                 f"no usable packet: {total[0]} corrupt, {total[1]} of another version, {self.skipped_kinds} of "
                 f"other kinds, {total[2]} bytes that are not packets"
             )
-        return sorted(self.pictures, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
+        return sorted(found, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
 
 
 def decode_picture(
@@ -93,7 +103,9 @@ def decode_picture(
             "the limit on memory; raise it if you trust the source"
         )
     decoding = Decoding(description, find_model(description.model_id, store.models))
-    packets = list(store.pictures[description].values())
+    received = list(store.pictures.get(description, {}).values())
+    recovered = store.recovered(description)
+    packets = received + recovered
     decoding.add(packets)
     latents = decoding.latents()
     neighbours = None if enhance == "plain" else find_neighbours(description.model_id, store.neighbours)
@@ -120,7 +132,9 @@ def decode_picture(
         "decoder": used,
         "why": why,
         "packets": {
-            "used": len(packets),
+            "used": len(received),
+            "recovered": len(recovered),
+            "parity": len(store.parity.get(description, {})),
             "duplicates": store.duplicates.get(description, 0),
             "bad_sections": decoding.bad_sections,
             "skipped_sections": decoding.skipped_sections,
