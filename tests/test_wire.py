@@ -167,7 +167,7 @@ def test_a_packet_of_the_largest_size_fits_and_one_more_byte_does_not():
         replace(PACKET, extensions=(Extension(256, b""),)),
         replace(PACKET, extensions=(Extension(1, bytes(256)),)),
     ],
-    ids=["index", "interleave", "scale", "tag", "layer", "phase", "payload", "extension-0", "extension-256", "extension-data"],
+    ids="index interleave scale tag layer phase payload extension-0 extension-256 extension-data".split(),
 )
 def test_pack_refuses_what_could_not_be_unpacked(packet):
     with pytest.raises(InputError):
@@ -315,7 +315,7 @@ def test_scan_tells_damage_from_other_versions_and_from_noise():
 
 
 def test_steps_are_those_of_the_format_and_grow():
-    assert tuple(reference.quantiser_step(i) for i in range(201)) == wire.STEPS
+    assert wire.STEPS == tuple(reference.quantiser_step(i) for i in range(201))
     assert all(a < b for a, b in zip(wire.STEPS, wire.STEPS[1:], strict=False))
 
 

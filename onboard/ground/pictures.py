@@ -13,9 +13,10 @@ from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.ground.recover import recover
+from onboard.missing import MissingMap, lines, map_of
 from onboard.model import Model, find_model
-from onboard.planes import assemble
-from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
+from onboard.planes import assemble, phase_order
+from onboard.wire import LAYER_FIRST, TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
 
 DEFAULT_MAX_PIXELS = 1 << 28
 ENHANCE = ("auto", "plain", "linear")
@@ -29,11 +30,13 @@ class Decoded:
         image: uint8 or uint16, (height, width) or (height, width, 3).
         mask: uint8 per 8x8 luma block at full size: 0 concealed, n + 1 the highest layer that was applied.
         report: what was received and how the picture was made; plain values only, ready for JSON.
+        missing: which blocks of layers 0 and 1 have not arrived.
     """
 
     image: np.ndarray
     mask: np.ndarray
     report: dict[str, Any]
+    missing: MissingMap
 
     @property
     def complete(self) -> bool:
@@ -85,7 +88,8 @@ class Store:
             ]
             raise NothingDecodableError(
                 f"no usable packet: {total[0]} corrupt, {total[1]} of another version, {self.skipped_kinds} of "
-                f"other kinds, {total[2]} bytes that are not packets"
+                f"other kinds, {sum(map(len, self.parity.values()))} parity packets (too few alone), {total[2]} bytes "
+                "that are not packets"
             )
         return sorted(found, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
 
@@ -141,7 +145,20 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    return Decoded(assemble(planes, description), decoding.mask(), report)
+    return Decoded(assemble(planes, description), decoding.mask(), report, missing_of(decoding))
+
+
+def missing_of(decoding: Decoding) -> MissingMap:
+    """The missing map of what has been received of a picture."""
+    parts = []
+    for line in lines(decoding.description):
+        state = decoding.planes[line.plane]
+        got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
+        order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
+        missing = ~got[order]
+        padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
+        parts.append(padded.reshape(-1, line.unit).any(1))
+    return map_of(decoding.description, np.concatenate(parts))
 
 
 def decode_one(
