@@ -15,6 +15,7 @@ from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
+from onboard.radio import add_radio, kept_stream, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
     parser.add_argument("--model", metavar="FILE", help="model to use instead of the shipped one")
+    add_radio(parser)
     parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
     parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
     add_talk(parser)
@@ -86,38 +88,25 @@ def output_name(path: str, options: argparse.Namespace) -> str:
 
 
 def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
-    picture = read_raw(path, options.raw) if options.raw else read_picture(path)
     began = perf_counter()
+    kept = kept_stream(path) if options.resend else None
+    picture = None
     try:
-        data = compress(
-            picture,
-            budget=options.budget,
-            bpp=options.bpp,
-            quality=options.quality,
-            scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
-            packet_size=options.packet,
-            interleave=options.interleave,
-            gray=options.gray,
-            image_id=options.image_id,
-            window=read_window(options.window),
-            curve=options.curve,
-            no_data=options.no_data,
-            source_id=options.source_id,
-            capture_time_ms=options.time,
-            metadata=options.metadata,
-            model=options.model,
-        )
+        if kept is None:
+            picture = read_raw(path, options.raw) if options.raw else read_picture(path)
+            began = perf_counter()
+            data = coded(picture, options)
+        else:
+            data = kept
+        if options.resend:
+            data = send_again(data, options)
     except InputError as e:
-        raise InputError(f"{path}: {e}") from None
+        raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
-    result = {
-        "input": path,
-        "output": output,
-        **describe(data),
-        "ratio": round(picture.nbytes / len(data), 1),
-        "seconds": round(took, 4),
-    }
-    if options.check:
+    result = {"input": path, "output": output, **describe(data), "seconds": round(took, 4)}
+    if picture is not None:
+        result["ratio"] = round(picture.nbytes / len(data), 1)
+    if options.check and picture is not None:
         decoded = decompress(data, models=[options.model] if options.model else ())
         grey = result["colour"] == "grey"
         result["decoder"] = decoded.report["decoder"]
@@ -127,10 +116,33 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     return result
 
 
+def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    return compress(
+        picture,
+        budget=options.budget,
+        bpp=options.bpp,
+        quality=options.quality,
+        scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
+        packet_size=options.packet,
+        interleave=options.interleave,
+        gray=options.gray,
+        image_id=options.image_id,
+        window=read_window(options.window),
+        curve=options.curve,
+        no_data=options.no_data,
+        source_id=options.source_id,
+        capture_time_ms=options.time,
+        metadata=options.metadata,
+        model=options.model,
+        **radio_arguments(options),
+    )
+
+
 def summary(r: dict[str, Any]) -> str:
+    ratio = f"1:{r['ratio']:.0f}, " if "ratio" in r else ""
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
-        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
+        f"{ratio}scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
 

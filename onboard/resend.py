@@ -6,7 +6,8 @@ same, so every block is sent with the values that it had the first time (FORMAT.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ from onboard.kernels.entropy import MAX_FIRST, MAX_REST, SLACK, UNITS, code_firs
 from onboard.missing import MissingMap, Run
 from onboard.model import Model
 from onboard.planes import block_grid, phases, plane_count
-from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, Description, Extension, Packet, Section
+from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, QUAD, Description, Extension, Packet, Section
 
 NO_INDEX = MAX_INDEX + 1
 
@@ -48,7 +49,7 @@ class Symbols:
 
 
 def resend(
-    kept: Iterable[Packet],
+    packets: Sequence[Packet],
     wanted: MissingMap,
     model: Model,
     packet_size: int,
@@ -57,18 +58,12 @@ def resend(
     """Packets of the blocks that a map names.
 
     Args:
-        kept: packets, of any pictures; those of the map's encoding are used.
+        packets: of the map's encoding, at least one.
         packet_size: most bytes of a packet; it may differ from the first time.
 
     Raises:
-        InputError: the map's encoding, or a block that the map names, is not among the packets.
+        InputError: a block that the map names is not in the packets, or does not fit one of that size.
     """
-    packets = [p for p in kept if (p.description.picture_id, p.description.tag) == (wanted.picture_id, wanted.tag)]
-    if not packets:
-        raise InputError(
-            f"no packet of picture {wanted.picture_id}/{wanted.tag:04x}, which the missing map names: give the stream "
-            "that was sent, or the picture with the options that made it"
-        )
     description = packets[0].description
     runs = list(wanted.runs(description))
     symbols = _symbols(packets, description, model, {(r.plane, r.layer, r.phase) for r in runs})
@@ -84,7 +79,7 @@ def resend(
 
 
 def _symbols(
-    packets: list[Packet], description: Description, model: Model, wanted: set[tuple[int, int, int]]
+    packets: Sequence[Packet], description: Description, model: Model, wanted: set[tuple[int, int, int]]
 ) -> dict[tuple[int, int, int], Symbols]:
     """The symbols that packets hold of the wanted (plane, layer, phase)s."""
     found = {}
@@ -141,8 +136,8 @@ def _sections(
         # The coders stop only where their room ends. A block of long code words behind the run ends any run of zeros
         # or of equal signs there, and needs more bits than a byte's padding leaves: some room stops right before it.
         values, group, rest = values.copy(), group.copy(), rest.copy()
-        values[end] = -MAX_FIRST if values[end - 1] > 0 else MAX_FIRST
-        group[end : end + 4] = 1, 0, 0, 0
+        group[end : end + QUAD] = 0
+        group[end] = 1
         rest[end] = MAX_REST
     scratch = np.empty(len(values), np.uint8)
     while first < end:
@@ -155,14 +150,11 @@ def _sections(
             return code_rest(group, rest, at.rows, at.columns, begin, words, scratch, out, limit)
 
         reached, used = code(room)
-        if reached > end:
-            low, high = 0, room
-            while low < high:  # the least room in which the run ends
-                middle = (low + high) // 2
-                if code(middle)[0] >= end:
-                    high = middle
-                else:
-                    low = middle + 1
+        for far in (MAX_FIRST, -MAX_FIRST):  # one of them is far from what is predicted
+            if reached <= end:
+                break
+            values[end] = far
+            high = bisect_left(range(room), end, key=lambda limit: code(limit)[0])
             reached, used = code(high)
         if reached == first:
             if not packer.flush_started():

@@ -12,8 +12,9 @@ from onboard.errors import InputError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, add_talk, print_json, run, say
+from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
 from onboard.wire import Colour, Description
 
@@ -28,6 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
     parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
     parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
+    parser.add_argument(
+        "--missing", metavar="MAP", help="write what to send again; as text when MAP ends in .hex or .b64 (base64)"
+    )
+    parser.add_argument(
+        "--missing-limit", type=byte_size, metavar="N", help="most bytes of it; may ask for more blocks"
+    )
     parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
     parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
     parser.add_argument("--neighbours", metavar="FILE", help="neighbour matrices to use beside the shipped ones")
@@ -103,6 +110,12 @@ def one_picture(
     picture = encode_picture(output, decoded.image, text)
     mask = png_bytes(decoded.mask, text) if options.mask else None
     write_bytes(output, picture)
+    if options.missing:
+        wanted = decoded.missing.pack(options.missing_limit)
+        result["missing"] = map_text(wanted)
+        path = _with_id(options.missing, description, len(store.pictures) > 1)
+        form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(path).suffix)
+        write_bytes(path, wanted if form is None else f"{form}\n".encode())
     if mask is not None:
         write_bytes(_with_id(options.mask, description, len(store.pictures) > 1), mask)
     return decoded, result
