@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onboard import encoder as _encoder
+from onboard import expect as _expect
 from onboard import rate as _rate
 from onboard.decoder import Decoding
 from onboard.erasure import Protection
@@ -30,6 +31,7 @@ from onboard.wire import (
     Description,
     Extension,
     ExtensionType,
+    Kind,
     Window,
     index_of,
     quality_of,
@@ -53,8 +55,11 @@ def compress(
     quality: float | None = None,
     scale: int | Literal["auto"] | None = None,
     packet_size: int = MAX_PACKET,
-    interleave: Literal[1, 2, 4] = 1,
+    interleave: Literal[1, 2, 4] | None = None,
     parity: tuple[float, float] | Protection | None = None,
+    expect_loss: float = 0.0,
+    expect_burst: float = 1.0,
+    overhead: int = 0,
     gray: bool = False,
     image_id: int | None = None,
     tag: int | None = None,
@@ -76,9 +81,12 @@ def compress(
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
-        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
         parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
             towards the size. Any k packets of a group with k source packets restore it.
+        expect_loss, expect_burst: fraction of packets that will get lost, and how many in a row in the mean: chooses
+            interleave and parity where they are not given.
+        overhead: bytes that framing adds to every packet; they count towards the size.
         gray: code the luma of a colour picture only.
         image_id: which picture this is, 0 to 65535; by default derived from the content.
         tag: which encoding of it, 0 to 65535; by default derived from content and parameters.
@@ -106,6 +114,9 @@ def compress(
         budget = int(rate * pixels / 8)
     if budget is not None and budget < 1:
         raise InputError(f"a budget of {budget} bytes: must be at least 1")
+    plan = _expect.plan(expect_loss, expect_burst)
+    if interleave is None:
+        interleave = plan.interleave
     if interleave not in (1, 2, 4):
         raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
     for name, value in (("image id", image_id), ("tag", tag)):
@@ -126,8 +137,8 @@ def compress(
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection)
+    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
@@ -172,9 +183,16 @@ def describe(data: bytes) -> dict[str, Any]:
     if not packets:
         raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
     d = packets[0].description
+    layers: dict[str, int] = {}
+    for p in packets:
+        for s in p.sections:
+            layers[str(s.layer)] = layers.get(str(s.layer), 0) + len(s.payload)
+        if p.kind == Kind.PARITY:
+            layers["parity"] = layers.get("parity", 0) + len(p.body)
     return {
         "bytes": len(data),
         "packets": len(packets),
+        "layer_bytes": {**layers, "headers": len(data) - report.skipped_bytes - sum(layers.values())},
         "bpp": round(8 * len(data) / (d.width * d.height), 5),
         "width": d.width,
         "height": d.height,

@@ -15,7 +15,7 @@ from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
-from onboard.radio import add_radio, kept_stream, radio_arguments, send_again
+from onboard.radio import add_radio, kept_stream, on_air, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -35,8 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
     size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
-    parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
-    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
+    parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
+    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
@@ -71,6 +71,8 @@ def command(options: argparse.Namespace) -> int:
         results.append(one_picture(path, output, options))
         if not (options.quiet or options.json):
             say(summary(results[-1]))
+            if options.verbose or "seconds_on_air" in results[-1]:
+                say(link_summary(results[-1]))
     if options.json and options.pictures:
         if STDIO in outputs:
             raise InputError("--json and packets cannot both go to standard output: give a file with -o")
@@ -103,7 +105,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     except InputError as e:
         raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
-    result = {"input": path, "output": output, **describe(data), "seconds": round(took, 4)}
+    result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}
     if picture is not None:
         result["ratio"] = round(picture.nbytes / len(data), 1)
     if options.check and picture is not None:
@@ -117,13 +119,13 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
 
 
 def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    radio = radio_arguments(options)
     return compress(
         picture,
-        budget=options.budget,
+        budget=radio.pop("budget", options.budget),
         bpp=options.bpp,
         quality=options.quality,
         scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
-        packet_size=options.packet,
         interleave=options.interleave,
         gray=options.gray,
         image_id=options.image_id,
@@ -134,7 +136,7 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         capture_time_ms=options.time,
         metadata=options.metadata,
         model=options.model,
-        **radio_arguments(options),
+        **radio,
     )
 
 
@@ -145,6 +147,15 @@ def summary(r: dict[str, Any]) -> str:
         f"{ratio}scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
+
+
+def link_summary(r: dict[str, Any]) -> str:
+    """How many bytes each layer got, and what they take on the air."""
+    layers = r["layer_bytes"]
+    text = ", ".join(f"{'layer ' if name.isdigit() else ''}{name} {layers[name]}" for name in layers)
+    framing = r["framed_bytes"] - r["bytes"]
+    air = f"; {r['seconds_on_air']:.2f} s on the air" if "seconds_on_air" in r else ""
+    return f"{r['output']}: bytes: {text}, framing {framing}{air}"
 
 
 def read_window(text: str | None) -> tuple[int, int] | None:

@@ -173,6 +173,8 @@ class Job:
         picture: see planes.strips.
         base: description at scale 1.
         tag: encoding tag, None to derive it.
+        protection: erasure packets, None for none.
+        overhead: bytes that framing adds to every packet, for the budget.
     """
 
     picture: np.ndarray
@@ -182,6 +184,7 @@ class Job:
     extensions: tuple[Extension, ...]
     tag: int | None
     protection: Protection | None = None
+    overhead: int = 0
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
@@ -215,11 +218,14 @@ class Job:
         tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
         base = replace(self.base, height=part.shape[0])
-        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None)
+        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0)
 
     def source_share(self, budget: int) -> float:
-        """About which share of a budget is left for source packets."""
-        return self.protection.source_share(max(budget // self.packet_size, 1)) if self.protection else 1.0
+        """About which share of a budget is left for source packets without their framing."""
+        share = self.packet_size / (self.packet_size + self.overhead)
+        if self.protection is not None:
+            share *= self.protection.source_share(max(budget // self.packet_size, 1))
+        return share
 
     @property
     def pixels(self) -> int:

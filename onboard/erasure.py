@@ -158,10 +158,10 @@ def protect(packets: Sequence[Packet], protection: Protection) -> list[bytes]:
     numbered = 0
     for above in (False, True):
         sources = [p for p in packets if begins_above(p) == above]
-        if not protection.covers(above) or not sources:
+        sizes = protection.sizes(len(sources), above) if sources and protection.covers(above) else []
+        if not any(m for _, m in sizes):
             out += map(pack, sources)
             continue
-        sizes = protection.sizes(len(sources), above)
         if numbered + len(sizes) > MAX_GROUPS:
             raise InputError(f"{len(packets)} packets make more than {MAX_GROUPS} erasure groups: use larger packets")
         groups: list[list[Packet]] = [[] for _ in sizes]
@@ -183,6 +183,8 @@ def begins_above(packet: Packet) -> bool:
 
 def parity_packets(sources: Sequence[Packet], group: int, parity: int) -> list[bytes]:
     """The m parity packets of one group's source packets, which carry their ERASURE entries."""
+    if not parity:
+        return []
     parts = [protected_part(pack(p), p.description) for p in sources]
     rows = np.zeros((len(parts), LENGTH.size + max(map(len, parts))), np.uint8)
     for row, part in zip(rows, parts, strict=True):

@@ -1,4 +1,4 @@
-"""Command-line pieces of `onboard-compress` that speak of the link: erasure packets and sending again."""
+"""Command-line pieces of `onboard-compress` that speak of the link: radios, airtime, erasure packets, sending again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from onboard.airtime import RADIOS, airtime_bytes, check_framing, seconds_on_air
 from onboard.errors import InputError
 from onboard.image_io import STDIO, read_bytes
 from onboard.missing import read_map
 from onboard.model import find_model, load_model
 from onboard.resend import resend
-from onboard.wire import MAGIC, pack, scan
+from onboard.wire import MAGIC, MAX_PACKET, pack, scan
 
 
 def add_radio(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,20 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
         metavar="P[,Q]",
         help="erasure packets in percent of the packets of layer 0 (P) and above (Q, default P)",
     )
+    group.add_argument(
+        "--expect-loss",
+        type=percentage,
+        default=0.0,
+        metavar="P",
+        help="choose interleave and erasure packets for this loss of packets: 0.1 or 10%%",
+    )
+    group.add_argument(
+        "--expect-burst", type=float, default=1.0, metavar="N", help="with packets lost N in a row in the mean"
+    )
+    group.add_argument("--radio", choices=RADIOS, help="packet size and framing of a common radio")
+    group.add_argument("--overhead", type=int, metavar="N", help="bytes of framing per packet; they count in the size")
+    group.add_argument("--bitrate", type=float, metavar="B", help="bits per second on the air")
+    group.add_argument("--seconds", type=float, metavar="S", help="with --bitrate: time on the air, as the size")
     group.add_argument(
         "--resend",
         metavar="MAP",
@@ -39,9 +54,52 @@ def percentages(text: str) -> tuple[float, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not P or P,Q: percent, such as 40,20") from None
 
 
+def percentage(text: str) -> float:
+    """ "0.1" or "10%" to a fraction."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.1, nor percent such as 10%") from None
+
+
+def packet_size(options: argparse.Namespace) -> int:
+    """What --packet says, or else what the radio carries."""
+    if options.packet is not None:
+        return int(options.packet)
+    return RADIOS[options.radio].payload if options.radio else MAX_PACKET
+
+
+def overhead(options: argparse.Namespace) -> int:
+    """Bytes of framing per packet."""
+    if options.overhead is not None:
+        return int(options.overhead)
+    return RADIOS[options.radio].overhead if options.radio else 0
+
+
 def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `compress` out of the options of add_radio."""
-    return {"parity": options.parity}
+    """Arguments of `compress` out of the options of add_radio. Raises InputError."""
+    check_framing(packet_size(options), overhead(options), RADIOS[options.radio] if options.radio else None)
+    found = {
+        "packet_size": packet_size(options),
+        "overhead": overhead(options),
+        "parity": options.parity,
+        "expect_loss": options.expect_loss,
+        "expect_burst": options.expect_burst,
+    }
+    if options.seconds is not None:
+        if options.bitrate is None or any(x is not None for x in (options.budget, options.bpp, options.quality)):
+            raise InputError("--seconds needs --bitrate, and is a size of its own: no --budget, --bpp or --quality")
+        found["budget"] = airtime_bytes(options.bitrate, options.seconds)
+    return found
+
+
+def on_air(stream: bytes, options: argparse.Namespace) -> dict[str, Any]:
+    """What a stream takes on the air, for the report."""
+    sizes = [len(pack(p)) for p in scan(stream)[0]]
+    found: dict[str, Any] = {"framed_bytes": sum(sizes) + overhead(options) * len(sizes)}
+    if options.bitrate:
+        found["seconds_on_air"] = round(seconds_on_air(sizes, overhead(options), options.bitrate), 3)
+    return found
 
 
 def kept_stream(path: str) -> bytes | None:
@@ -72,4 +130,4 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
         )
     extra = {m.model_id: m for m in [load_model(options.model)]} if options.model else {}
     model = find_model(packets[0].description.model_id, extra)
-    return b"".join(map(pack, resend(packets, wanted, model, options.packet)))
+    return b"".join(map(pack, resend(packets, wanted, model, packet_size(options))))

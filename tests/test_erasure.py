@@ -225,3 +225,8 @@ def test_parity_packets_of_a_group_carry_k_and_m() -> None:
     ]
     bodies = [unpack(p)[0].body for p in parity_packets(entries, 9, 3)]
     assert [PARITY.unpack_from(b) for b in bodies] == [(9, 2, 2, 3), (9, 3, 2, 3), (9, 4, 2, 3)]
+
+
+def test_a_group_too_small_to_be_worth_parity_pays_nothing_for_it() -> None:
+    packets = sources([20, 20])
+    assert protect(packets, Protection((0.2, 0), (-0.5, 0))) == [pack(p) for p in packets]
