@@ -15,7 +15,7 @@ from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
-from onboard.radio import add_radio, kept_stream, on_air, radio_arguments, send_again
+from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -114,7 +114,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
         result["decoder"] = decoded.report["decoder"]
         result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
-    write_bytes(output, data)
+    write_bytes(output, framed(data, options))
     return result
 
 

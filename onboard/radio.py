@@ -8,6 +8,7 @@ from typing import Any
 
 from onboard.airtime import RADIOS, airtime_bytes, check_framing, seconds_on_air
 from onboard.errors import InputError
+from onboard.framing import FRAMINGS, frame
 from onboard.image_io import STDIO, read_bytes
 from onboard.missing import read_map
 from onboard.model import find_model, load_model
@@ -37,12 +38,29 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overhead", type=int, metavar="N", help="bytes of framing per packet; they count in the size")
     group.add_argument("--bitrate", type=float, metavar="B", help="bits per second on the air")
     group.add_argument("--seconds", type=float, metavar="S", help="with --bitrate: time on the air, as the size")
+    add_framing(group)
     group.add_argument(
         "--resend",
         metavar="MAP",
         help="make packets for what a missing map names (file, hex or base64; from ground-decode --missing): IN is the "
         "stream that was sent, or the picture with the options of the first time",
     )
+
+
+def add_framing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--framing", choices=FRAMINGS, default="none", help="put each packet in a frame (default none)")
+    group.add_argument("--apid", type=int, default=1, metavar="N", help="with ccsds: 0 to 2046 (default 1)")
+    group.add_argument(
+        "--calls", default="OBC>QST", metavar="FROM>TO", help="with kiss: call signs, such as OB1TST-7>QST"
+    )
+
+
+def framed(stream: bytes, options: argparse.Namespace) -> bytes:
+    """A stream in the frames that --framing asks for. Raises InputError."""
+    if options.framing == "none":
+        return stream
+    source, _, destination = options.calls.partition(">")
+    return frame(map(pack, scan(stream)[0]), options.framing, options.apid, source, destination)
 
 
 def percentages(text: str) -> tuple[float, float]:

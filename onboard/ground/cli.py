@@ -11,6 +11,7 @@ from typing import Any
 from onboard.errors import InputError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
+from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.missing import map_text
 from onboard.model import load_model
@@ -28,6 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", metavar="IN", help='files of packets; "-" is standard input')
     parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
     parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
+    parser.add_argument("--framing", choices=UNFRAMINGS, default="auto", help="how packets are framed (default auto)")
+    parser.add_argument("--apid", type=int, metavar="N", help="CCSDS: take space packets of this APID only")
     parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
     parser.add_argument(
         "--missing", metavar="MAP", help="write what to send again; as text when MAP ends in .hex or .b64 (base64)"
@@ -56,7 +59,7 @@ def command(options: argparse.Namespace) -> int:
         store.neighbours = parse_neighbours(read_bytes(options.neighbours))
     for path in options.inputs:
         try:
-            report = store.add(read_bytes(path), path)
+            report = store.add(unframe(read_bytes(path), options.framing, options.apid), path)
         except MemoryError:
             raise InputError(f"{path}: too large to read") from None
         if options.verbose:
