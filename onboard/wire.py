@@ -363,6 +363,11 @@ class ScanReport:
     other_versions: int = 0
     unknown: int = 0
 
+    def merge(self, other: ScanReport) -> None:
+        """Add the counts of another scan of the same source."""
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
+
 
 def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
     """All packets in a run of bytes, with whatever lies between them skipped and counted."""

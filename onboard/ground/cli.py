@@ -10,6 +10,7 @@ from typing import Any
 
 from onboard.errors import InputError
 from onboard.ground.linear import parse_neighbours
+from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Rebuild pictures from preview packets: any files, any order, duplicates and gaps allowed. "
         "Exit status 0: all there; 1: a picture was made but something is missing or corrupt; 2: nothing usable.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help='files of packets; "-" is standard input')
+    parser.add_argument("inputs", nargs="*", metavar="IN", help='files of packets; "-" is standard input')
     parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
     parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
     parser.add_argument("--framing", choices=UNFRAMINGS, default="auto", help="how packets are framed (default auto)")
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
     )
+    add_listen(parser)
     add_talk(parser)
     return parser
 
@@ -57,6 +59,8 @@ def command(options: argparse.Namespace) -> int:
     store = Store({m.model_id: m for m in models})
     if options.neighbours:
         store.neighbours = parse_neighbours(read_bytes(options.neighbours))
+    if not (options.inputs or options.listen):
+        raise InputError("no packets given: ground-decode IN, or --listen URL; --help lists the options")
     for path in options.inputs:
         try:
             report = store.add(unframe(read_bytes(path), options.framing, options.apid), path)
@@ -64,11 +68,17 @@ def command(options: argparse.Namespace) -> int:
             raise InputError(f"{path}: too large to read") from None
         if options.verbose:
             say(f"{path}: {report.packets} packets, {report.corrupt} corrupt, {report.skipped_bytes} bytes skipped")
+    plain = None
+    if options.listen:
+        options.inputs = options.inputs or [STDIO]
+        plain = listen_command(
+            store, options, lambda d, several: one_picture(store, d, output_name(options, d, several), options)
+        )
     found = store.descriptions()
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     results = []
     for description in found:
-        output = output_name(options, description, len(found) > 1)
+        output = output_name(options, description, len(found) > 1 and description != plain)
         decoded, result = one_picture(store, description, output, options)
         whole &= decoded.complete
         results.append(result)

@@ -16,9 +16,21 @@ from onboard.ground.recover import recover
 from onboard.missing import MissingMap, lines, map_of
 from onboard.model import Model, find_model
 from onboard.planes import assemble, phase_order
-from onboard.wire import LAYER_FIRST, TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
+from onboard.wire import (
+    LAYER_FIRST,
+    TIME,
+    Description,
+    ExtensionType,
+    Kind,
+    Packet,
+    ScanReport,
+    Section,
+    quality_of,
+    scan,
+)
 
 DEFAULT_MAX_PIXELS = 1 << 28
+PACKET_COST = 1500  # bytes that the objects of a packet take beside its payload, measured
 ENHANCE = ("auto", "plain", "linear")
 
 
@@ -44,33 +56,44 @@ class Decoded:
         return bool(self.report["received"] == 1.0 and not self.report["packets"]["bad_sections"])
 
 
+# Index, erasure group and index within it, sections, body: the entry counts, for a resent copy is another packet to
+# a group
+Key = tuple[int, tuple[int, int] | None, tuple[Section, ...], bytes]
+
+
 @dataclass
 class Store:
     """Packets sorted into pictures. A picture is one description: id, encoding tag, model, size, scale, ..."""
 
     models: dict[int, Model] = field(default_factory=dict)
-    pictures: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
-    parity: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
+    pictures: dict[Description, dict[Key, Packet]] = field(default_factory=dict)
+    parity: dict[Description, dict[Key, Packet]] = field(default_factory=dict)
     duplicates: dict[Description, int] = field(default_factory=dict)
     sources: dict[str, ScanReport] = field(default_factory=dict)
     skipped_kinds: int = 0
     neighbours: Neighbours | None = None  # beside the shipped ones
+    limit: int | None = None  # most bytes that packets may take in memory, about; None for no limit
+    kept: int = 0
+    refused: int = 0  # packets beyond the limit
 
     def add(self, data: bytes, source: str = "data") -> ScanReport:
         """Take all packets out of a run of bytes; return what else was met there."""
         packets, report = scan(data)
-        self.sources[source] = report
+        self.sources.setdefault(source, ScanReport()).merge(report)
         for packet in packets:
             if packet.kind not in (Kind.SOURCE, Kind.PARITY):
                 self.skipped_kinds += 1
                 continue
             kept = self.pictures if packet.kind == Kind.SOURCE else self.parity
             known = kept.setdefault(packet.description, {})
-            # The ERASURE entry counts: a packet and its resent copy are not the same to its group
-            key = repr((packet.index, packet.erasure, packet.sections, packet.body)).encode()
+            key = (packet.index, packet.erasure, packet.sections, packet.body)
             if key in known:
                 self.duplicates[packet.description] = self.duplicates.get(packet.description, 0) + 1
-            known[key] = packet
+            elif self.limit is not None and self.kept + PACKET_COST + packet_bytes(packet) > self.limit:
+                self.refused += 1
+            else:
+                self.kept += PACKET_COST + packet_bytes(packet)
+                known[key] = packet
         return report
 
     def recovered(self, description: Description) -> list[Packet]:
@@ -92,6 +115,11 @@ class Store:
                 "that are not packets"
             )
         return sorted(found, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
+
+
+def packet_bytes(packet: Packet) -> int:
+    """Bytes of a packet that its Python object keeps."""
+    return len(packet.body) + len(packet.protected) + sum(len(s.payload) for s in packet.sections)
 
 
 def decode_picture(

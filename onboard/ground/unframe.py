@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 from onboard.errors import InputError
@@ -19,10 +20,11 @@ from onboard.framing import (
     TFESC,
     UNSEGMENTED,
 )
-from onboard.wire import HEADER, LENGTH, MAGIC
+from onboard.wire import CRC, HEADER, LENGTH, MAGIC, MAX_PACKET
 
 UNFRAMINGS = ("auto", "none", "ccsds", "kiss")
 MAX_ADDRESSES = 10  # AX.25: destination, source, up to eight digipeaters in version 2.0
+LONGEST_FRAME = 2 * (MAX_PACKET + MAX_ADDRESSES * ADDRESS) + 64  # every byte escaped
 
 
 def unframe(data: bytes, framing: str = "auto", apid: int | None = None) -> bytes:
@@ -108,3 +110,48 @@ def _space_packet_at(data: bytes, at: int) -> int | None:
     ours = int.from_bytes(data[begin : begin + 2], "big") >> 4 == MAGIC
     telemetry = head >> 11 == 0 and sequence & UNSEGMENTED == UNSEGMENTED
     return begin + last + 1 if ours and telemetry and length == last + 1 else None
+
+
+class Unframer:
+    """Takes frames off a stream that comes in pieces: what may still become a whole packet waits for the next piece.
+
+    No more than one packet (or frame, escaped) of bytes ever waits.
+    """
+
+    def __init__(self, framing: str = "auto", apid: int | None = None) -> None:
+        self._framing, self._apid, self._rest = framing, apid, b""
+
+    def feed(self, data: bytes, *, final: bool = False) -> bytes:
+        """Packets and garbage, as unframe() gives them, of what is settled by now; all that is left when final."""
+        data = self._rest + data
+        if self._framing == "auto" and self._apid is None and data[:1] == bytes((FEND,)):
+            self._framing = "kiss"
+        settled = len(data) if final else _settled_kiss(data) if self._framing == "kiss" else _settled(data)
+        self._rest = data[settled:]
+        return unframe(data[:settled], self._framing, self._apid)
+
+
+def _settled_kiss(data: bytes) -> int:
+    """Bytes before the last frame end: no later piece changes what they mean."""
+    end = data.rfind(bytes((FEND,)))
+    return end if end > 0 else 0 if len(data) < LONGEST_FRAME else len(data)
+
+
+def _settled(data: bytes) -> int:
+    """Bytes before what may be a packet that has not come whole, and before the space packet header it may have."""
+    first = bytes((MAGIC >> 4,))
+    at = done = 0
+    while True:
+        at = data.find(first, at)
+        if at < 0:
+            return max(done, len(data) - SPACE_PACKET.size)
+        if len(data) - at < HEADER.size:
+            return max(done, at - SPACE_PACKET.size)
+        end = at + LENGTH.unpack_from(data, at + HEADER.size - LENGTH.size)[0]
+        if data[at + 1] >> 4 == MAGIC & 15 and end >= at + HEADER.size + CRC.size:
+            if end > len(data):
+                return max(done, at - SPACE_PACKET.size)
+            if zlib.crc32(memoryview(data)[at : end - CRC.size]) == CRC.unpack_from(data, end - CRC.size)[0]:
+                at = done = end
+                continue
+        at += 1
