@@ -32,8 +32,20 @@ class Row:
 
 
 # Losses one by one, and in bursts.
-SINGLE = (Row(0.0, 1, (None, None)),)
-BURSTS = (Row(0.0, 1, (None, None)),)
+SINGLE = (
+    Row(0.0, 1, (None, None)),
+    Row(0.02, 1, (1, None)),
+    Row(0.07, 1, (1, 0)),
+    Row(0.25, 1, (2, 1)),
+    Row(0.4, 4, (2, 1)),  # 0.1 dB below interleave 1, but the worst picture is 2 dB better
+    Row(MAX_LOSS, 4, (2, None)),
+)
+BURSTS = (
+    Row(0.0, 1, (None, None)),
+    Row(0.02, 2, (None, None)),
+    Row(0.15, 4, (None, None)),
+    Row(MAX_LOSS, 4, (1, None)),
+)
 BURST_FROM = 2.0  # mean packets lost in a row
 
 
