@@ -26,7 +26,7 @@ BPP = 0.15
 PACKET = 200
 STUDIED = ("kodim01", "kodim06", "kodim11", "kodim17", "kodim21", "usc_2.1.02", "usc_2.1.11", "drone_australia")
 LOSSES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
-MARGINS = {1: ((None, None), (1, None), (2, None), (1, 0), (2, 1)), 4: ((None, None), (0, None), (1, 0))}
+MARGINS = {1: ((None, None), (1, None), (2, None), (1, 0), (2, 1)), 4: ((None, None), (0, None), (1, None), (1, 0))}
 LARGEST = 1_500_000  # pixels
 
 
@@ -37,10 +37,15 @@ class Mix:
     interleave: int
     margin: tuple[float | None, float | None] = (None, None)
     copies: int = 1
+    order: str = "layers"
 
     def __str__(self) -> str:
         parity = "/".join("-" if m is None else f"{m:g}" for m in self.margin)
-        return f"interleave {self.interleave}, " + ("layer 0 twice" if self.copies > 1 else f"parity {parity}")
+        return (
+            f"interleave {self.interleave}, "
+            + ("layer 0 twice" if self.copies > 1 else f"parity {parity}")
+            + (", spread" if self.order == "spread" else "")
+        )
 
 
 def streams(picture: np.ndarray, mix: Mix, loss: float, burst: float) -> list[bytes]:
@@ -51,6 +56,7 @@ def streams(picture: np.ndarray, mix: Mix, loss: float, burst: float) -> list[by
 
     budget = int(BPP * picture.size / 8)
     options: dict[str, Any] = {"packet_size": PACKET, "interleave": mix.interleave, "scale": 1}
+    options["order"] = mix.order
     options["parity"] = protection(loss, burst, mix.margin)
     packets = split(codec().compress(picture, budget=budget, **options))
     if mix.copies == 1:
@@ -101,10 +107,14 @@ def study(options: argparse.Namespace) -> list[str]:
     out = [f"{len(chosen)} pictures ({', '.join(STUDIED)}), {options.seeds} seeds, {BPP} bpp, {PACKET}-byte packets"]
     out.append("mean PSNR in dB (worst); parity margins in standard deviations for layer 0 / above, - for none")
     for burst, margins in MARGINS.items():
-        mixes = [Mix(i, m) for i in (1, 2, 4) for m in margins] + [Mix(1, copies=2), Mix(2, copies=2)]
+        if options.burst not in (None, burst):
+            continue
+        orders = ("layers",) if burst == 1 else ("layers", "spread")
+        mixes = [Mix(i, m, order=o) for o in orders for i in (1, 2, 4) for m in margins]
+        mixes += [Mix(1, copies=2), Mix(2, copies=2)]
         out.append("")
         out.append(f"mean burst {burst}" if burst > 1 else "independent losses")
-        out.append(f"{'':30s}" + "".join(f"{100 * p:8.0f} %     " for p in (0.0, *LOSSES)))
+        out.append(f"{'':36s}" + "".join(f"{100 * p:8.0f} %     " for p in (0.0, *LOSSES)))
         for mix in mixes:
             row = []
             for loss in (0.0, *LOSSES):
@@ -118,7 +128,7 @@ def study(options: argparse.Namespace) -> list[str]:
                     seeds = range(1) if loss == 0 else range(1000 * i, 1000 * i + options.seeds)
                     found.append(losses(picture, packets, loss, burst, seeds))
                 row.append(cell(found))
-            out.append(f"{mix!s:30s}" + " ".join(row))
+            out.append(f"{mix!s:36s}" + " ".join(row))
             print(out[-1], flush=True)
     return out
 
@@ -158,6 +168,7 @@ def targets(options: argparse.Namespace) -> list[str]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.link", description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("study", "targets"))
+    parser.add_argument("--burst", type=int, choices=MARGINS, help="study one burst length only")
     parser.add_argument("--seeds", type=int, metavar="N", help="losses per picture (default 12, targets 50)")
     add_data_option(parser)
     options = parser.parse_args(arguments)

@@ -5,7 +5,7 @@ The public API is `compress`, `decompress` and `describe`; everything else may c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from onboard import encoder as _encoder
 from onboard import expect as _expect
 from onboard import rate as _rate
 from onboard.decoder import Decoding
-from onboard.erasure import Protection
+from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, load_model
 from onboard.options import VERSION as __version__
@@ -57,6 +57,7 @@ def compress(
     packet_size: int = MAX_PACKET,
     interleave: Literal[1, 2, 4] | None = None,
     parity: tuple[float, float] | Protection | None = None,
+    order: Literal["layers", "spread"] | None = None,
     expect_loss: float = 0.0,
     expect_burst: float = 1.0,
     overhead: int = 0,
@@ -84,8 +85,10 @@ def compress(
         interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
         parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
             towards the size. Any k packets of a group with k source packets restore it.
+        order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
+            so that a burst takes a little of everything.
         expect_loss, expect_burst: fraction of packets that will get lost, and how many in a row in the mean: chooses
-            interleave and parity where they are not given.
+            interleave, parity and order where they are not given.
         overhead: bytes that framing adds to every packet; they count towards the size.
         gray: code the luma of a colour picture only.
         image_id: which picture this is, 0 to 65535; by default derived from the content.
@@ -138,14 +141,18 @@ def compress(
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
     protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
+    order = order or plan.order
+    if order not in ("layers", "spread"):
+        raise InputError(f"order {order!r}: must be layers or spread")
+    arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
     job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
-        return b"".join(job.packets(_scale_log2(scale), index_of(quality)))
+        return b"".join(arrange(job.packets(_scale_log2(scale), index_of(quality))))
     assert budget is not None
     fixed = None if scale == "auto" else _scale_log2(scale)
-    return b"".join(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets)
+    return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
 
 
 def decompress(

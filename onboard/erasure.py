@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
-from math import ceil, sqrt
+from math import ceil, gcd, sqrt
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from onboard.wire import (
 POLYNOMIAL = 0x11D
 MAX_GROUP = 255  # packets, parity packets included
 MAX_GROUPS = 256
+GOLDEN_SECTION = (sqrt(5) - 1) / 2
 EXTENSION_SIZE = 2 + ERASURE.size + 1  # with the end of the list
 # Parity fields and length stand where a source packet has its ERASURE entry: so much larger is a parity packet
 PARITY_EXCESS = PARITY.size + LENGTH.size - (2 + ERASURE.size)
@@ -174,6 +175,16 @@ def protect(packets: Sequence[Packet], protection: Protection) -> list[bytes]:
         out += [p for turn in zip_longest(*parities) for p in turn if p is not None]
         numbered += len(sizes)
     return out
+
+
+def spread(packets: Sequence[bytes]) -> list[bytes]:
+    """Packets in an order in which neighbours of the usual order lie far apart, all the way down (multiples of the
+    golden section), so that a burst takes a little of each layer and group. What came first is no longer layer 0."""
+    n = len(packets)
+    if n < 3:
+        return list(packets)
+    stride = next(s for s in range(round(n * GOLDEN_SECTION), 2 * n) if gcd(s, n) == 1)
+    return [packets[i * stride % n] for i in range(n)]
 
 
 def begins_above(packet: Packet) -> bool:

@@ -15,6 +15,9 @@ from onboard.errors import InputError
 MAX_LOSS = 0.9
 
 
+Order = Literal["layers", "spread"]
+
+
 @dataclass(frozen=True)
 class Row:
     """What is best up to a loss rate.
@@ -24,11 +27,13 @@ class Row:
         interleave: 1, 2 or 4.
         margin: for layer 0 and for the layers above: parity packets beyond those lost in the mean, in standard
             deviations of the number of lost packets; None for no parity.
+        order: "layers", coarse to fine, or "spread" (see erasure.spread), where bursts take too much of one layer.
     """
 
     loss: float
     interleave: Literal[1, 2, 4]
     margin: tuple[float | None, float | None]
+    order: Order = "layers"
 
 
 # Losses one by one, and in bursts.
@@ -44,7 +49,7 @@ BURSTS = (
     Row(0.0, 1, (None, None)),
     Row(0.02, 2, (None, None)),
     Row(0.15, 4, (None, None)),
-    Row(MAX_LOSS, 4, (1, None)),
+    Row(MAX_LOSS, 4, (1, None), "spread"),
 )
 BURST_FROM = 2.0  # mean packets lost in a row
 
@@ -55,6 +60,7 @@ class Plan:
 
     interleave: Literal[1, 2, 4]
     protection: Protection | None
+    order: Order
 
 
 def plan(loss: float, burst: float = 1.0) -> Plan:
@@ -63,7 +69,7 @@ def plan(loss: float, burst: float = 1.0) -> Plan:
         raise InputError(f"expected loss {loss} in bursts of {burst}: must be 0 to {MAX_LOSS}, and 1 or more")
     table = BURSTS if burst >= BURST_FROM else SINGLE
     row = next((r for r in table if loss <= r.loss), table[-1])
-    return Plan(row.interleave, protection(loss, burst, row.margin))
+    return Plan(row.interleave, protection(loss, burst, row.margin), row.order)
 
 
 def protection(loss: float, burst: float, margin: tuple[float | None, float | None]) -> Protection | None:

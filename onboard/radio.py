@@ -29,10 +29,15 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
         type=percentage,
         default=0.0,
         metavar="P",
-        help="choose interleave and erasure packets for this loss of packets: 0.1 or 10%%",
+        help="choose interleave, parity and order for this loss of packets: 0.1 or 10%%",
     )
     group.add_argument(
         "--expect-burst", type=float, default=1.0, metavar="N", help="with packets lost N in a row in the mean"
+    )
+    group.add_argument(
+        "--order",
+        choices=("layers", "spread"),
+        help="coarse to fine, or spread out against bursts",
     )
     group.add_argument("--radio", choices=RADIOS, help="packet size and framing of a common radio")
     group.add_argument("--overhead", type=int, metavar="N", help="bytes of framing per packet; they count in the size")
@@ -101,6 +106,7 @@ def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "packet_size": packet_size(options),
         "overhead": overhead(options),
         "parity": options.parity,
+        "order": options.order,
         "expect_loss": options.expect_loss,
         "expect_burst": options.expect_burst,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onboard
-from onboard.erasure import MAX_GROUP, Protection, parity_packets, parity_rows, protect
+from onboard.erasure import MAX_GROUP, Protection, parity_packets, parity_rows, protect, spread
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.recover import recover
 from onboard.wire import (
@@ -230,3 +230,22 @@ def test_parity_packets_of_a_group_carry_k_and_m() -> None:
 def test_a_group_too_small_to_be_worth_parity_pays_nothing_for_it() -> None:
     packets = sources([20, 20])
     assert protect(packets, Protection((0.2, 0), (-0.5, 0))) == [pack(p) for p in packets]
+
+
+@given(st.integers(0, 700))
+def test_spreading_keeps_every_packet_and_parts_neighbours(n: int) -> None:
+    packets = [i.to_bytes(2, "big") for i in range(n)]
+    order = [int.from_bytes(p, "big") for p in spread(packets)]
+    assert sorted(order) == list(range(n))
+    if n >= 8:
+        assert min(abs(a - b) for a, b in pairwise(order)) >= n // 4
+
+
+def test_a_spread_stream_is_the_same_picture_in_another_order() -> None:
+    options = {"quality": 50, "packet_size": 100, "parity": (30, 10)}
+    layers = split(onboard.compress(scene(200, 300, 4), **options))
+    mixed = split(onboard.compress(scene(200, 300, 4), order="spread", **options))
+    assert mixed != layers
+    assert sorted(mixed) == sorted(layers)
+    with pytest.raises(InputError, match="order"):
+        onboard.compress(scene(20, 30, 4), quality=50, order="random")
