@@ -5,7 +5,7 @@ The public API is `compress`, `decompress` and `describe`; everything else may c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onboard import encoder as _encoder
+from onboard import expect as _expect
 from onboard import rate as _rate
 from onboard.decoder import Decoding
+from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, load_model
 from onboard.options import VERSION as __version__
@@ -29,6 +31,7 @@ from onboard.wire import (
     Description,
     Extension,
     ExtensionType,
+    Kind,
     Window,
     index_of,
     quality_of,
@@ -52,7 +55,12 @@ def compress(
     quality: float | None = None,
     scale: int | Literal["auto"] | None = None,
     packet_size: int = MAX_PACKET,
-    interleave: Literal[1, 2, 4] = 1,
+    interleave: Literal[1, 2, 4] | None = None,
+    parity: tuple[float, float] | Protection | None = None,
+    order: Literal["layers", "spread"] | None = None,
+    expect_loss: float = 0.0,
+    expect_burst: float = 1.0,
+    overhead: int = 0,
     gray: bool = False,
     image_id: int | None = None,
     tag: int | None = None,
@@ -74,7 +82,14 @@ def compress(
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
-        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
+        parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
+            towards the size. Any k packets of a group with k source packets restore it.
+        order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
+            so that a burst takes a little of everything.
+        expect_loss, expect_burst: fraction of packets that will get lost, and how many in a row in the mean: chooses
+            interleave, parity and order where they are not given.
+        overhead: bytes that framing adds to every packet; they count towards the size.
         gray: code the luma of a colour picture only.
         image_id: which picture this is, 0 to 65535; by default derived from the content.
         tag: which encoding of it, 0 to 65535; by default derived from content and parameters.
@@ -102,6 +117,9 @@ def compress(
         budget = int(rate * pixels / 8)
     if budget is not None and budget < 1:
         raise InputError(f"a budget of {budget} bytes: must be at least 1")
+    plan = _expect.plan(expect_loss, expect_burst)
+    if interleave is None:
+        interleave = plan.interleave
     if interleave not in (1, 2, 4):
         raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
     for name, value in (("image id", image_id), ("tag", tag)):
@@ -122,14 +140,19 @@ def compress(
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag)
+    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
+    order = order or plan.order
+    if order not in ("layers", "spread"):
+        raise InputError(f"order {order!r}: must be layers or spread")
+    arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
-        return b"".join(job.packets(_scale_log2(scale), index_of(quality)))
+        return b"".join(arrange(job.packets(_scale_log2(scale), index_of(quality))))
     assert budget is not None
     fixed = None if scale == "auto" else _scale_log2(scale)
-    return b"".join(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets)
+    return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
 
 
 def decompress(
@@ -167,9 +190,16 @@ def describe(data: bytes) -> dict[str, Any]:
     if not packets:
         raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
     d = packets[0].description
+    layers: dict[str, int] = {}
+    for p in packets:
+        for s in p.sections:
+            layers[str(s.layer)] = layers.get(str(s.layer), 0) + len(s.payload)
+        if p.kind == Kind.PARITY:
+            layers["parity"] = layers.get("parity", 0) + len(p.body)
     return {
         "bytes": len(data),
         "packets": len(packets),
+        "layer_bytes": {**layers, "headers": len(data) - report.skipped_bytes - sum(layers.values())},
         "bpp": round(8 * len(data) / (d.width * d.height), 5),
         "width": d.width,
         "height": d.height,

@@ -15,6 +15,7 @@ from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
+from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -34,8 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
     size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
-    parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
-    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
+    parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
+    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
     parser.add_argument("--model", metavar="FILE", help="model to use instead of the shipped one")
+    add_radio(parser)
     parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
     parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
     add_talk(parser)
@@ -69,6 +71,8 @@ def command(options: argparse.Namespace) -> int:
         results.append(one_picture(path, output, options))
         if not (options.quiet or options.json):
             say(summary(results[-1]))
+            if options.verbose or "seconds_on_air" in results[-1]:
+                say(link_summary(results[-1]))
     if options.json and options.pictures:
         if STDIO in outputs:
             raise InputError("--json and packets cannot both go to standard output: give a file with -o")
@@ -86,53 +90,72 @@ def output_name(path: str, options: argparse.Namespace) -> str:
 
 
 def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
-    picture = read_raw(path, options.raw) if options.raw else read_picture(path)
     began = perf_counter()
+    kept = kept_stream(path) if options.resend else None
+    picture = None
     try:
-        data = compress(
-            picture,
-            budget=options.budget,
-            bpp=options.bpp,
-            quality=options.quality,
-            scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
-            packet_size=options.packet,
-            interleave=options.interleave,
-            gray=options.gray,
-            image_id=options.image_id,
-            window=read_window(options.window),
-            curve=options.curve,
-            no_data=options.no_data,
-            source_id=options.source_id,
-            capture_time_ms=options.time,
-            metadata=options.metadata,
-            model=options.model,
-        )
+        if kept is None:
+            picture = read_raw(path, options.raw) if options.raw else read_picture(path)
+            began = perf_counter()
+            data = coded(picture, options)
+        else:
+            data = kept
+        if options.resend:
+            data = send_again(data, options)
     except InputError as e:
-        raise InputError(f"{path}: {e}") from None
+        raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
-    result = {
-        "input": path,
-        "output": output,
-        **describe(data),
-        "ratio": round(picture.nbytes / len(data), 1),
-        "seconds": round(took, 4),
-    }
-    if options.check:
+    result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}
+    if picture is not None:
+        result["ratio"] = round(picture.nbytes / len(data), 1)
+    if options.check and picture is not None:
         decoded = decompress(data, models=[options.model] if options.model else ())
         grey = result["colour"] == "grey"
         result["decoder"] = decoded.report["decoder"]
         result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
-    write_bytes(output, data)
+    write_bytes(output, framed(data, options))
     return result
 
 
+def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    radio = radio_arguments(options)
+    return compress(
+        picture,
+        budget=radio.pop("budget", options.budget),
+        bpp=options.bpp,
+        quality=options.quality,
+        scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
+        interleave=options.interleave,
+        gray=options.gray,
+        image_id=options.image_id,
+        window=read_window(options.window),
+        curve=options.curve,
+        no_data=options.no_data,
+        source_id=options.source_id,
+        capture_time_ms=options.time,
+        metadata=options.metadata,
+        model=options.model,
+        **radio,
+    )
+
+
 def summary(r: dict[str, Any]) -> str:
+    ratio = f"1:{r['ratio']:.0f}, " if "ratio" in r else ""
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
-        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
+        f"{ratio}scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
+
+
+def link_summary(r: dict[str, Any]) -> str:
+    """How many bytes each layer got, and what they take on the air."""
+    layers = r["layer_bytes"]
+    text = ", ".join(f"{'layer ' if name.isdigit() else ''}{name} {layers[name]}" for name in layers)
+    framing = r["framed_bytes"] - r["bytes"]
+    air = f"; {r['seconds_on_air']:.2f} s on the air" if "seconds_on_air" in r else ""
+    return f"{r['output']}: bytes: {text}, framing {framing}{air}"
 
 
 def read_window(text: str | None) -> tuple[int, int] | None:

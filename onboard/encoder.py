@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from onboard.erasure import Protection, protect
 from onboard.errors import InputError
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
 from onboard.kernels.entropy import SLACK, code_first, code_rest
@@ -115,7 +116,7 @@ class Encoding:
             crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
         return crc
 
-    def _derive_tag(self, index: int, effort: Effort, packet_size: int) -> int:
+    def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
         """Encoding tag: 16 bits that differ, as far as 16 bits can, when anything that is coded may differ."""
         d = self.description
         window = (
@@ -123,7 +124,10 @@ class Encoding:
         )
         geometry = (d.model_id, d.width, d.height, d.scale_log2, d.interleave_log2, d.colour)
         facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
-        return zlib.crc32(struct.pack(f">{len(facts)}I", *facts)) & 0xFFFF
+        crc = zlib.crc32(struct.pack(f">{len(facts)}I", *facts))
+        if protection is not None:
+            crc = zlib.crc32(struct.pack(">4d", *protection.slope, *protection.spread), crc)
+        return crc & 0xFFFF
 
     def packets(
         self,
@@ -133,6 +137,7 @@ class Encoding:
         effort: Effort | None = None,
         extensions: tuple[Extension, ...] = (),
         tag: int | None = None,
+        protection: Protection | None = None,
     ) -> list[bytes]:
         """Code the picture at one quantiser index.
 
@@ -141,13 +146,15 @@ class Encoding:
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
+            protection: erasure packets; None for a stream without.
         """
         effort = effort or self.default_effort()
-        _check_packet_size(self.description, packet_size, extensions)
+        reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
+        _check_packet_size(self.description, packet_size, extensions, reserve)
         if tag is None:
-            tag = self._derive_tag(index, effort, packet_size)
+            tag = self._derive_tag(index, effort, packet_size, protection)
         description = replace(self.description, tag=tag)
-        packer = _Packer(description, index, packet_size, extensions)
+        packer = Packer(description, index, packet_size, extensions, reserve)
         symbols = self.symbols(index, effort)
         tables = [self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))]
         for layer in (LAYER_FIRST, LAYER_REST):
@@ -155,7 +162,8 @@ class Encoding:
                 for plane, s in enumerate(symbols):
                     for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
                         packer.add(Section(plane, layer, phase, begin, payload), done)
-        return packer.finish()
+        packets = packer.finish()
+        return protect(packets, protection) if protection else [pack(p) for p in packets]
 
 
 @dataclass
@@ -166,6 +174,8 @@ class Job:
         picture: see planes.strips.
         base: description at scale 1.
         tag: encoding tag, None to derive it.
+        protection: erasure packets, None for none.
+        overhead: bytes that framing adds to every packet, for the budget.
     """
 
     picture: np.ndarray
@@ -174,6 +184,8 @@ class Job:
     packet_size: int
     extensions: tuple[Extension, ...]
     tag: int | None
+    protection: Protection | None = None
+    overhead: int = 0
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
@@ -189,7 +201,12 @@ class Job:
             )
             self._kept[scale_log2] = encoding
         return encoding.packets(
-            index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+            index,
+            packet_size=self.packet_size,
+            effort=effort,
+            extensions=self.extensions,
+            tag=self.tag,
+            protection=self.protection,
         )
 
     def sample(self) -> Job:
@@ -201,7 +218,15 @@ class Job:
         tall = max(SAMPLE_PIXELS // width // bands // SAMPLE_ALIGN, 1) * SAMPLE_ALIGN
         tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
-        return replace(self, picture=part, base=replace(self.base, height=part.shape[0]), packet_size=MAX_PACKET)
+        base = replace(self.base, height=part.shape[0])
+        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0)
+
+    def source_share(self, budget: int) -> float:
+        """About which share of a budget is left for source packets without their framing."""
+        share = self.packet_size / (self.packet_size + self.overhead)
+        if self.protection is not None:
+            share *= self.protection.source_share(max(budget // self.packet_size, 1))
+        return share
 
     @property
     def pixels(self) -> int:
@@ -262,28 +287,38 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
-def _check_packet_size(description: Description, packet_size: int, extensions: tuple[Extension, ...]) -> None:
-    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + LEAST_PAYLOAD)
+def _check_packet_size(
+    description: Description, packet_size: int, extensions: tuple[Extension, ...], reserve: tuple[int, int]
+) -> None:
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
     if not least <= packet_size <= MAX_PACKET:
         raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
 
 
-class _Packer:
+class Packer:
     """Fills packets with sections, in order."""
 
     def __init__(
-        self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
+        self,
+        description: Description,
+        index: int,
+        packet_size: int,
+        extensions: tuple[Extension, ...],
+        reserve: tuple[int, int],
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
+        self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
-        self._free = packet_size - self._overhead
-        self._done: list[bytes] = []
+        self._free = 0
+        self._done: list[Packet] = []
 
     def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
         """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
         while True:
+            if not self._sections:
+                self._free = self._size - self._overhead - self._reserve[layer > LAYER_FIRST]
             room = self._free - len(section_header(plane, layer, phase, begin, None))
             if self._sections:
                 room -= LENGTH_FIELD
@@ -306,14 +341,13 @@ class _Packer:
         self._flush()
         return True
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[Packet]:
         self.flush_started()
         return self._done
 
     def _flush(self) -> None:
-        self._done.append(pack(replace(self._packet, sections=tuple(self._sections))))
+        self._done.append(replace(self._packet, sections=tuple(self._sections)))
         self._sections = []
-        self._free = self._size - self._overhead
 
 
 def _sections(
@@ -323,7 +357,7 @@ def _sections(
     phase: int,
     description: Description,
     words: np.ndarray,
-    packer: _Packer,
+    packer: Packer,
 ) -> Iterator[tuple[int, bytes, bool]]:
     """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
     grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
