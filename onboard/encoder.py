@@ -146,7 +146,7 @@ class Encoding:
         if tag is None:
             tag = self._derive_tag(index, effort, packet_size)
         description = replace(self.description, tag=tag)
-        packer = _Packer(description, index, packet_size, extensions)
+        packer = Packer(description, index, packet_size, extensions)
         symbols = self.symbols(index, effort)
         tables = [self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))]
         for layer in (LAYER_FIRST, LAYER_REST):
@@ -261,7 +261,7 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
-class _Packer:
+class Packer:
     """Fills packets with sections, in order."""
 
     def __init__(
@@ -319,7 +319,7 @@ def _sections(
     phase: int,
     description: Description,
     words: np.ndarray,
-    packer: _Packer,
+    packer: Packer,
 ) -> Iterator[tuple[int, bytes, bool]]:
     """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
     grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
