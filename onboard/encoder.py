@@ -177,8 +177,24 @@ class Job:
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
 
-    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
-        """The stream at a scale, index and price of a bit (the model's own by default)."""
+    def packets(
+        self,
+        scale_log2: int,
+        index: int,
+        price: int | None = None,
+        *,
+        effort: Effort | None = None,
+        tag: int | None = None,
+    ) -> list[bytes]:
+        """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
+        if effort is not None:
+            encoding = analyse_picture(
+                self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort
+            )
+            tag = self.tag if tag is None else tag
+            return encoding.packets(
+                index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=tag
+            )
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:

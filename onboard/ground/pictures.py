@@ -12,8 +12,8 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
+from onboard.ground.refined import show
 from onboard.model import Model, find_model
-from onboard.planes import assemble
 from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
 
 DEFAULT_MAX_PIXELS = 1 << 28
@@ -127,7 +127,8 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    return Decoded(assemble(planes, description), decoding.mask(), report)
+    image, mask, higher = show(decoding, planes)
+    return Decoded(image, mask, report | higher)
 
 
 def decode_one(
