@@ -185,15 +185,6 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
     return [np.ascontiguousarray(picture)]
 
 
-def refinement(parts: Sequence[Part], description: Description, bits: float | None, step: int | None) -> Refinement:
-    """Parts ready to be coded at the finest step whose size is at most `bits`, or at a given step."""
-    coefficients = [Coefficients(part, description) for part in parts]
-    if step is None:
-        assert bits is not None
-        step = find_step(coefficients, bits)
-    return Refinement(coefficients, step)
-
-
 def find_step(coefficients: Sequence[Coefficients], bits: float) -> int:
     """The finest step at which the parts take at most `bits`, by symbol counts and code lengths."""
     low, high = -1, len(LAYER_STEPS) - 1
@@ -204,18 +195,6 @@ def find_step(coefficients: Sequence[Coefficients], bits: float) -> int:
         else:
             low = middle
     return high
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """Parts and the step that codes them."""
-
-    coefficients: Sequence[Coefficients]
-    step: int
-
-    def packets(self, packer: Packer) -> None:
-        for c in self.coefficients:
-            c.sections(self.step, packer)
 
 
 def lossless_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:
