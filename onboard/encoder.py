@@ -188,13 +188,9 @@ class Job:
     ) -> list[bytes]:
         """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
         if effort is not None:
-            encoding = analyse_picture(
-                self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort
-            )
+            own = analyse_picture(self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort)
             tag = self.tag if tag is None else tag
-            return encoding.packets(
-                index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=tag
-            )
+            return own.packets(index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=tag)
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onboard.decoder import Decoding
@@ -16,7 +16,7 @@ from onboard.encoder import Effort, Job, Packer
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, LAYER_STEPS
 from onboard.model import Model
 from onboard.planes import plane_count
-from onboard.rate import fit_budget
+from onboard.rate import ErrorOf, fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
     Coefficients,
@@ -37,9 +37,6 @@ REBASES = 4
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
-
-# (a Job, packets, scale) -> squared error of the luma that the base packets decode to
-ErrorOf = Callable[[Job, list[bytes], int], float]
 
 
 def parse(packets: Iterable[bytes], model: Model) -> tuple[Decoding, Packet]:

@@ -242,7 +242,9 @@ def lossless_sections(planes: Sequence[np.ndarray], rect: Rect, description: Des
                 )  # fmt: skip
                 if end == begin:
                     if not packer.flush_started():
-                        raise InputError(f"packets of this size cannot hold a lossless block: take {LOSSLESS_LEAST_PACKET}")
+                        raise InputError(
+                            f"packets of this size cannot hold a lossless block: take {LOSSLESS_LEAST_PACKET}"
+                        )
                     continue
                 payload = header + out[:used].tobytes()
                 packer.add(Section(plane, LAYER_LOSSLESS, phase, first, payload), end == total)

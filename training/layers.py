@@ -30,6 +30,7 @@ STEPS = (16, 32, 48, 60, 72, 84, 96, 112)  # indices into LAYER_STEPS: 2 to 128 
 SECTION_BLOCKS = 1024
 SMOOTHING = 0.05
 ROUNDS = 8
+RARE = 1e-4  # of all samples, added to each set: what it has not seen
 EMPTY_LEVEL = 0
 
 
@@ -128,11 +129,10 @@ def cluster(
     rank = np.argsort(np.argsort(samples @ ideal(everything, contexts) / samples.sum(1)))
     member = rank * sets // len(samples)
     for _ in range(ROUNDS):
-        costs = np.stack([ideal(samples[member == s].sum(0) + everything * 1e-4, contexts) for s in range(sets)])
+        costs = np.stack([ideal(samples[member == s].sum(0) + everything * RARE, contexts) for s in range(sets)])
         member = (samples @ costs.T).argmin(1)
-    return np.stack(
-        [code_lengths(samples[member == s].sum(0) + everything * 1e-4, contexts, longest, may_occur) for s in range(sets)]
-    )
+    totals = [samples[member == s].sum(0) + everything * RARE for s in range(sets)]
+    return np.stack([code_lengths(total, contexts, longest, may_occur) for total in totals])
 
 
 def ideal(counts: np.ndarray, contexts: list[slice]) -> np.ndarray:
