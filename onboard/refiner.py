@@ -32,7 +32,7 @@ from onboard.tables import lossless_codes, refinement_codes
 from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
 
 # What a coefficient must have, in 1/64 steps, to be sent as 1: more behind a long run, which is dear to say.
-LEAST_ONE, RUN_PRICE, DEAR_RUN = 37, 10, 24
+LEAST_ONE, RUN_PRICE, DEAR_RUN = 40, 28, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
 COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it, for the choice of step and table set
 SECTION_BLOCKS = 1024  # about what a section holds

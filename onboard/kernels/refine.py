@@ -3,7 +3,7 @@
 All arrays are in the order of the section's own grid (FORMAT.md section 11.2). A table set is one flat uint16 array
 of words `code << 4 | length`. Coder, counter and parser share the context function, coder and counter the symbols.
 
-Bounds: a code word has at most 11 bits, raw bits at most 18 plus a sign, and fewer than 8 bits are pending, so the
+Bounds: a code word has at most 11 bits, raw bits at most 19 plus a sign, and fewer than 8 bits are pending, so the
 accumulator stays below 2^27.
 """
 
@@ -58,7 +58,7 @@ _H01 = np.uint64(0x0101010101010101)
 
 @njit(inline="always")
 def _put(out, pos, acc, fill, value, length):
-    """Append `length` (<= 19) bits of `value`; `acc` keeps fewer than 8 pending bits."""
+    """Append `length` (<= 20) bits of `value`; `acc` keeps fewer than 8 pending bits."""
     acc = (acc << length) | value
     fill += length
     while fill >= 8:
