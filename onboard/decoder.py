@@ -58,6 +58,11 @@ class PlaneState:
             np.full(n, MISSING, np.uint8),
         )
 
+    def usual_index(self) -> int:
+        """The packet index that brought most blocks, whatever the order they came in; MISSING for none."""
+        arrived = np.bincount(np.concatenate([self.first_index, self.rest_index]), minlength=MISSING + 1)[:MISSING]
+        return int(arrived.argmax()) if arrived.any() else MISSING
+
     @property
     def has_first(self) -> np.ndarray:
         return self.first_index != MISSING
@@ -86,7 +91,6 @@ class Decoding:
     model: Model
     planes: list[PlaneState] = field(init=False)
     layers: Layers = field(init=False)
-    index: int = 0  # quantiser index of the last packet used; decoders that adapt to it look here
     bad_sections: int = 0
     skipped_sections: int = 0
 
@@ -108,7 +112,6 @@ class Decoding:
                         self.layers.add(section, packet.index)
                     else:
                         self._apply(section, packet.index)
-                        self.index = packet.index
                 except SectionError:
                     self.bad_sections += 1
 
@@ -244,7 +247,7 @@ class Decoding:
 def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray | slice]:
     """Blocks of a section that improve on the copy at hand, as positions in the plane and in the section."""
     had = kept[where]
-    if had.min() > index:
+    if had.min(initial=MISSING) > index:  # initial: a section may have no blocks
         better: np.ndarray | slice = slice(None)
     else:
         better = had > index

@@ -137,12 +137,13 @@ class Encoding:
         """Code the picture at one quantiser index.
 
         Args:
-            index: 0 (finest) to 100.
+            index: 0 (finest) to 200.
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
         """
         effort = effort or self.default_effort()
+        _check_packet_size(self.description, packet_size, extensions)
         if tag is None:
             tag = self._derive_tag(index, effort, packet_size)
         description = replace(self.description, tag=tag)
@@ -273,6 +274,12 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
+def _check_packet_size(description: Description, packet_size: int, extensions: tuple[Extension, ...]) -> None:
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + LEAST_PAYLOAD)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+
+
 class Packer:
     """Fills packets with sections, in order."""
 
@@ -280,9 +287,6 @@ class Packer:
         self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
-        least = max(MIN_PACKET, self._overhead + LEAST_PAYLOAD)
-        if not least <= packet_size <= MAX_PACKET:
-            raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
@@ -361,6 +365,7 @@ def _sections(
 
 
 def _thin(group: np.ndarray, begin: int) -> None:
-    """Send the last group-2 block of the next two quads to group 1: a packet of 48 bytes cannot hold every quad."""
-    last = np.flatnonzero(group[begin : begin + 2 * QUAD])[-1]
+    """Send one block of the next quad to group 1: a packet of 48 bytes cannot hold every quad, nor a run of two."""
+    both = group[begin : begin + 2 * QUAD]
+    last = np.flatnonzero(both if both.all() else both[:QUAD])[-1]
     group[begin + last] = 0

@@ -200,8 +200,13 @@ def header_size(description: Description, extensions: Iterable[Extension] = ()) 
 
 
 def pack(packet: Packet) -> bytes:
-    """Serialise a packet. Raises InputError when it does not fit 65535 bytes."""
+    """Serialise a packet. Raises InputError when a field is out of range or it does not fit 65535 bytes."""
     d = packet.description
+    if not (0 <= packet.index <= MAX_INDEX and 0 <= packet.kind <= 15 and d.colour in tuple(Colour)):
+        raise InputError(f"quantiser index {packet.index}, kind {packet.kind} or colour {d.colour} out of range")
+    for s in packet.sections:
+        if not (0 <= s.plane <= 15 and 0 <= s.layer <= 15 and 0 <= s.phase <= 3 and len(s.payload) <= MAX_PACKET):
+            raise InputError(f"section of plane {s.plane}, layer {s.layer}, phase {s.phase}, {len(s.payload)} bytes")
     flags = (FLAG_EXTENSIONS if packet.extensions else 0) | (FLAG_WINDOW if d.window else 0)
     parts = []
     if d.window:
