@@ -173,7 +173,7 @@ def refine(
     decoding = Decoding(d, find_model(d.model_id, {} if model is None else {_model(model).model_id: _model(model)}))
     decoding.add(packets)
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    request = _request.Request(picture, decoding, decoding.planes[0].usual_index, regions, packet_size, extensions)
+    request = _request.Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
     if lossless:
         if budget is not None or bpp is not None:
             raise InputError("a lossless stream has the size that it needs: give no budget")

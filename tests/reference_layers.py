@@ -157,9 +157,7 @@ def residual(q: Sequence[int], step: int, depth: int) -> Rows:
 
 def coefficients(x: Rows) -> list[int]:
     """A block's residual to coefficients in sixteenths, in scan order."""
-    return [
-        (sum(T[k][i] * x[i][j] * T[m][j] for i in range(8) for j in range(8)) + 1024) >> 11 for k, m in scan()
-    ]
+    return [(sum(T[k][i] * x[i][j] * T[m][j] for i in range(8) for j in range(8)) + 1024) >> 11 for k, m in scan()]
 
 
 def parse_lossless(
@@ -190,9 +188,7 @@ def parse_lossless(
         block = [[-1] * 8 for _ in range(8)]
         all_right = True
 
-        def sample(
-            i: int, j: int, block: Rows = block, here: Place = place, north: bool = north_at_hand
-        ) -> int | None:
+        def sample(i: int, j: int, block: Rows = block, here: Place = place, north: bool = north_at_hand) -> int | None:
             """The sample at a place relative to the block, None when it is not at hand."""
             if 0 <= i < 8 and 0 <= j < 8:
                 return block[i][j] if block[i][j] >= 0 else None

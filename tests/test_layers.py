@@ -27,7 +27,9 @@ from tests.pictures import checkerboard, colourful, deep, gradient, noise, textu
 KEEP_ALL = 64
 
 
-def code_all(c: np.ndarray, step: int, rows: int, columns: int, begin: int, limit: int, table_set: int) -> tuple[int, bytes]:
+def code_all(
+    c: np.ndarray, step: int, rows: int, columns: int, begin: int, limit: int, table_set: int
+) -> tuple[int, bytes]:
     masks = np.empty(rows * columns, np.uint64)
     keep = np.full(rows * columns, KEEP_ALL, np.uint8)
     out = np.empty(limit + refine.SLACK, np.uint8)
@@ -62,7 +64,7 @@ def test_the_scan_and_the_basis_are_those_of_the_format() -> None:
     assert [(int(s) // 8, int(s) % 8) for s in SCAN] == twin.scan()
     assert BASIS.tolist() == [list(row) for row in twin.T]
     gram = BASIS.astype(int) @ BASIS.astype(int).T
-    assert np.abs(gram - np.eye(8, dtype=int) * (1 << 15)).max() <= 33
+    assert np.abs(gram - np.eye(8, dtype=int) * (1 << 15)).max() <= 50  # 0.15 %
 
 
 def test_the_steps_are_those_of_the_format() -> None:
@@ -145,8 +147,9 @@ def test_counted_bits_are_coded_bits() -> None:
 
 
 def test_blocks_with_nothing_to_say_cost_next_to_nothing() -> None:
-    _, payload = code_all(np.zeros((32 * 32, 64), np.int16), 40, 32, 32, 0, 60000, 0)
-    assert 8 * len(payload) < 0.2 * 32 * 32
+    nothing = np.zeros((32 * 32, 64), np.int16)
+    sizes = [len(code_all(nothing, 40, 32, 32, 0, 60000, table_set)[1]) for table_set in range(6)]
+    assert 8 * min(sizes) < 0.1 * 32 * 32
 
 
 @pytest.mark.kernel
@@ -204,7 +207,9 @@ def test_headers_come_back() -> None:
         assert unpack_header(header.pack() + b"abc", 14, 6) == (header, b"abc")
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x10", bytes((0x18, 0, 31, 1)), bytes((0x16, 0)), bytes((0x10, 192)), b"\x50\0"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x10", bytes((0x18, 0, 31, 1)), bytes((0x16, 0)), bytes((0x10, 192)), b"\x50\0"]
+)
 def test_bad_headers_are_malformed_sections(payload: bytes) -> None:
     with pytest.raises(onboard.OnboardError):
         unpack_header(payload, 3, 6)
@@ -276,7 +281,7 @@ def test_any_size_and_interleave_is_lossless_and_refined(shape: tuple[int, int],
     data = onboard.compress(picture, lossless=True, interleave=interleave, packet_size=400)  # type: ignore[arg-type]
     assert (onboard.decompress(data).image == picture).all()
     base = onboard.compress(picture, quality=40, interleave=interleave, scale=2, packet_size=100)  # type: ignore[arg-type]
-    more = onboard.refine(picture, base, bpp=100, packet_size=100)
+    more = onboard.refine(picture, base, bpp=100, packet_size=400)
     decoded = onboard.decompress(more + base)
     assert (decoded.mask == 3).all()
     assert mean_square(picture, decoded.image) < 3
