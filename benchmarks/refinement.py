@@ -41,7 +41,7 @@ def our_curve(grey: np.ndarray) -> list[metrics.Point]:
 
 def peer_curve(peer: peers.Codec, grey: np.ndarray) -> list[metrics.Point]:
     """Settings spread over the codec's own list, as far as they reach from 0.07 to 3 bpp."""
-    found = []
+    found: list[metrics.Point] = []
     for setting in peer.settings[:: max(len(peer.settings) // (3 * PEER_POINTS), 1)]:
         data = peer.encode(grey, setting)
         bpp = 8 * len(data) / grey.size
@@ -72,7 +72,7 @@ def rate_distortion(folder: Path, sets: list[str], codecs: list[peers.Codec]) ->
         values = np.array([metrics.bd_rate(c, j, *RATES) for c, j in zip(own, curves["jpeg"], strict=True)])
         means = [np.nanmean(values[np.array(of_set) == s]) for s in sets] + [np.nanmean(values)]
         yield f"| {name} | " + " | ".join(f"{m:.1f}" for m in means) + " |"
-    yield "\nMean PSNR over the pictures where all reach the rate; rate of ours against JPEG at JPEG's PSNR, per cent.\n"
+    yield "\nMean PSNR where both ours and JPEG reach the rate; our rate against JPEG's at JPEG's PSNR, per cent.\n"
     yield "| bpp | " + " | ".join(curves) + " | rate |"
     yield "|---" * (len(curves) + 2) + "|"
     for rate in TABLE_RATES:
@@ -80,9 +80,9 @@ def rate_distortion(folder: Path, sets: list[str], codecs: list[peers.Codec]) ->
         both = ~np.isnan(at[: 1 + list(curves).index("jpeg")]).any(0)
         means = [f"{np.nanmean(row[both]):.2f}" for row in at]
         ratios = []
-        for own, jpeg in zip(curves["ours"], curves["jpeg"], strict=True):
+        for mine, jpeg in zip(curves["ours"], curves["jpeg"], strict=True):
             level = metrics.at(jpeg, rate)
-            points = metrics.frontier(own)
+            points = metrics.frontier(mine)
             if points and points[0]["psnr"] <= level <= points[-1]["psnr"]:
                 logs = np.interp(level, [p["psnr"] for p in points], [np.log(p["bpp"]) for p in points])
                 ratios.append(logs - np.log(rate))
@@ -95,8 +95,8 @@ def lossless(folder: Path, sets: list[str]) -> Iterator[str]:
 
     onboard = codec()
     kinds: dict[str, Callable[[np.ndarray], bytes]] = {
-        "JPEG-LS": imagecodecs.jpegls_encode,
-        "JPEG 2000": lambda p: imagecodecs.jpeg2k_encode(p, level=0, reversible=True),
+        "JPEG-LS": lambda p: bytes(imagecodecs.jpegls_encode(p)),
+        "JPEG 2000": lambda p: bytes(imagecodecs.jpeg2k_encode(p, level=0, reversible=True)),
     }
     yield "\n## Lossless\n"
     yield "Bits per sample, preview included; the last columns are ours against theirs, per cent.\n"
@@ -117,7 +117,13 @@ def lossless(folder: Path, sets: list[str]) -> Iterator[str]:
             rows.append([8 * len(d) / picture.size for d in (data, *(encode(picture) for encode in kinds.values()))])
         table = np.array(rows)
         ratios = [f"{100 * np.mean(table[:, 0] / table[:, i]) - 100:+.1f}" for i in range(1, table.shape[1])]
-        yield f"| {name} | {len(rows)} | " + " | ".join(f"{v:.3f}" for v in table.mean(0)) + " | " + " | ".join(ratios) + " |"
+        yield (
+            f"| {name} | {len(rows)} | "
+            + " | ".join(f"{v:.3f}" for v in table.mean(0))
+            + " | "
+            + " | ".join(ratios)
+            + " |"
+        )
 
 
 def progressive(folder: Path, sets: list[str]) -> Iterator[str]:
@@ -139,7 +145,9 @@ def progressive(folder: Path, sets: list[str]) -> Iterator[str]:
             for bpp in (0.8, 0.9, 1.0, 1.1):
                 data = onboard.compress(grey, bpp=bpp)
                 curve.append(point(grey, onboard.decompress(data).image, len(data)))
-            logs = np.polyval(np.polyfit([p["psnr"] for p in curve], [np.log(p["bpp"]) for p in curve], 1), both["psnr"])
+            logs = np.polyval(
+                np.polyfit([p["psnr"] for p in curve], [np.log(p["bpp"]) for p in curve], 1), both["psnr"]
+            )
             found.append(100 * np.expm1(np.log(both["bpp"]) - logs))
         everything += found
         yield f"| {name} | {np.mean(found):+.1f} |"
@@ -196,7 +204,7 @@ def speed(folder: Path) -> Iterator[str]:
     yield f"\nA region of 256x256 in a preview of {len(preview)} bytes, refined to 20 kB: {1000 * took:.0f} ms."
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)
     parser.add_argument("--sets", default=",".join(HEADLINE_SETS))
@@ -221,7 +229,6 @@ def main(argv: list[str]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_name(out.name + ".md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from onboard.reference import (
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_codes
 from onboard.wire import BLOCK, Colour, Description, Section
 
-BLOCKS_PER_BIT = 16  # the most that a bit of a section can hold
+LEAST_BITS = 2  # of a block that is not empty
 LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
 
 
@@ -43,7 +43,8 @@ class Parsed:
         index: quantiser index of the base that it refers to.
         reference, step: see layer_header.
         blocks: int32 (n,) raster indices in the plane's grid.
-        values: int32 (n, 64) quantised coefficients.
+        filled: int32 (m,) places in `blocks` of those that are not empty.
+        values: int32 (m, 64) their quantised coefficients.
     """
 
     layer: int
@@ -51,6 +52,7 @@ class Parsed:
     reference: int
     step: int
     blocks: np.ndarray
+    filled: np.ndarray
     values: np.ndarray
 
 
@@ -92,15 +94,17 @@ class Layers:
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
         total = len(grid.order)
-        most = min(total - begin, 8 * len(payload) * BLOCKS_PER_BIT)
-        values = np.zeros((most, 64), np.int32)
+        most = min(total - begin, 8 * len(payload) // LEAST_BITS) + 1
+        values, filled = np.zeros((most, 64), np.int32), np.empty(most, np.int32)
         data = np.frombuffer(payload, np.uint8)
         lookup = refinement_codes().lookup(header.table_set)
-        end = parse_refinement(data, grid.rows, grid.columns, begin, lookup, np.empty(total, np.uint64), values)
+        masks = np.empty(total, np.uint64)
+        end, used = parse_refinement(data, grid.rows, grid.columns, begin, lookup, masks, values, filled)
         if end < 0:
             raise SectionError(end)
+        blocks = grid.order[begin:end]
         found = Parsed(
-            section.layer, index, header.reference, header.step, grid.order[begin:end], values[: end - begin]
+            section.layer, index, header.reference, header.step, blocks, filled[:used].copy(), values[:used].copy()
         )
         self.sections.setdefault(section.plane, []).append(found)
 
@@ -164,13 +168,16 @@ class Layers:
             if not usable.any():
                 self.unused += 1
                 continue
-            blocks, values = (s.blocks, s.values) if usable.all() else (s.blocks[usable], s.values[usable])
+            blocks, filled, values = s.blocks, s.blocks[s.filled], s.values
+            if not usable.all():
+                within = usable[s.filled]
+                blocks, filled, values = blocks[usable], filled[within], values[within]
             if s.reference == NO_REFERENCE:
                 _fill(samples, blocks, columns, None, 1 << (depth - 1))
             elif s.reference == FORETOLD and other is not samples:
                 _fill(samples, blocks, columns, other, 0)
             add_inverse(
-                values, LAYER_STEPS[s.step], blocks, columns, value_limit(depth), (1 << depth) - 1, work_arrays(depth),
+                values, LAYER_STEPS[s.step], filled, columns, value_limit(depth), (1 << depth) - 1, work_arrays(depth),
                 samples,
             )  # fmt: skip
             reached[blocks] = s.layer

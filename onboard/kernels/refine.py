@@ -370,36 +370,43 @@ def _get_block(data, bit, lookup, west, north, hands, q):
 
 
 @njit(nogil=True, cache=CACHE)
-def parse_refinement(data, rows, columns, begin, lookup, masks, q):
+def parse_refinement(data, rows, columns, begin, lookup, masks, q, filled):
     """Inverse of code_refinement.
 
     Args:
         data: uint8 section payload behind its own header.
         lookup: uint16 (contexts, 2^MAX_LENGTH) of `symbol << 4 | length`, 0 where no code word matches.
-        q: int32 (rows * columns - begin, 64), zeros; filled from block `begin` on.
+        q: int32 (n, 64), zeros: the blocks that are not empty, of which there are at most one to two bits.
+        filled: int32 (n,) which those are, counted from `begin`.
 
     Returns:
-        The block behind the last one, or a negative status.
+        (the block behind the last one or a negative status, how many rows of `q` are used).
     """
     total = rows * columns
     bits = 8 * len(data)
     bit = 0
+    count = 0
     n = begin
     while n < total and not _is_padding(data, bit):
+        if count == len(q):
+            return OVERRUN, count
         row, column, width = _locate(n, rows, columns)
         west, north, hands = _around(masks, n, begin, row, column, width)
-        bit, mask, log2 = _get_block(data, bit, lookup, west, north, hands, q[n - begin])
+        bit, mask, log2 = _get_block(data, bit, lookup, west, north, hands, q[count])
         if bit < 0:
-            return bit
+            return bit, count
         if bit > bits:
-            return OVERRUN
+            return OVERRUN, count
         masks[n] = mask
+        if mask != 0:
+            filled[count] = n - begin
+            count += 1
         if log2 > 0:
             if n + (1 << log2) > total:
-                return TOO_MANY_BLOCKS
+                return TOO_MANY_BLOCKS, count
             masks[n : n + (1 << log2)] = 0
             n += (1 << log2) - 1
         n += 1
     if n == total and not _is_padding(data, bit):
-        return TOO_MANY_BLOCKS
-    return n
+        return TOO_MANY_BLOCKS, count
+    return n, count

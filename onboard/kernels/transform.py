@@ -15,7 +15,8 @@ from numba import njit
 
 from onboard.kernels import CACHE
 
-# Rows k, samples i; the rows' norms differ by less than 0.1 % from 2^7.5 and are orthogonal to 0.2 % (they are those of ITU-T H.265).
+# Rows k, samples i, those of ITU-T H.265: their norms differ by less than 0.1 % from 2^7.5, and they are orthogonal to
+# 0.2 %.
 BASIS = np.array(
     [
         [64, 64, 64, 64, 64, 64, 64, 64],
