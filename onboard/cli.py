@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, decompress, describe
+from onboard import DEFAULT_BPP, compress, decompress, describe, refine
+from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
+from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError
-from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
+from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
@@ -50,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_radio(parser)
     parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
     parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
+    add_refine(parser)
     add_talk(parser)
     return parser
 
@@ -63,6 +66,7 @@ def command(options: argparse.Namespace) -> int:
         warm_up(options)
     elif not options.pictures:
         raise InputError("no picture given: onboard-compress --preview IN; --help lists the options")
+    check_options(options)
     outputs = [output_name(path, options) for path in options.pictures]
     if len(set(outputs)) < len(outputs):
         raise InputError("several pictures would be written to one file: give a folder with -o")
@@ -81,9 +85,10 @@ def command(options: argparse.Namespace) -> int:
 
 
 def output_name(path: str, options: argparse.Namespace) -> str:
-    name = ("preview" if path == STDIO else Path(path).name) + SUFFIX
+    suffix = REFINE_SUFFIX if options.refine else SUFFIX
+    name = ("preview" if path == STDIO else Path(path).name) + suffix
     if options.output is None:
-        return STDIO if path == STDIO else path + SUFFIX
+        return STDIO if path == STDIO else path + suffix
     if options.output != STDIO and (Path(options.output).is_dir() or options.output.endswith("/")):
         return str(Path(options.output) / name)
     return str(options.output)
@@ -96,6 +101,9 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     try:
         if kept is None:
             picture = read_raw(path, options.raw) if options.raw else read_picture(path)
+            if options.refine:
+                data, result = refine_picture(picture, path, options)
+                return finish(picture, data, {**result, "output": output}, options)
             began = perf_counter()
             data = coded(picture, options)
         else:
@@ -108,13 +116,21 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}
     if picture is not None:
         result["ratio"] = round(picture.nbytes / len(data), 1)
+    return finish(picture, data, result, options)
+
+
+def finish(
+    picture: np.ndarray | None, data: bytes, result: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Check what was made, if asked for, and write it."""
     if options.check and picture is not None:
-        decoded = decompress(data, models=[options.model] if options.model else ())
+        sent = b"".join(read_bytes(name) for name in options.base)
+        decoded = decompress(sent + data, models=[options.model] if options.model else ())
         grey = result["colour"] == "grey"
         result["decoder"] = decoded.report["decoder"]
         result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
-    write_bytes(output, framed(data, options))
+    write_bytes(result["output"], framed(data, options))
     return result
 
 
@@ -125,6 +141,7 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         budget=radio.pop("budget", options.budget),
         bpp=options.bpp,
         quality=options.quality,
+        lossless=options.lossless,
         scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
         interleave=options.interleave,
         gray=options.gray,
@@ -181,6 +198,9 @@ def warm_up(options: argparse.Namespace) -> None:
             half = data[: len(data) // 2]
             for enhance in ("plain", "linear"):
                 decompress(half, enhance=enhance)
+        data = compress(picture, bpp=2)
+        decompress(data + refine(picture, data, bpp=1, regions=[(8, 8, 40, 40)]))
+        decompress(compress(picture, lossless=True))
     encode_picture(STDIO, grey, {})
     if not options.quiet:
         say(f"onboard-compress: kernels compiled in {perf_counter() - began:.1f} s")

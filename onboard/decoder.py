@@ -15,8 +15,11 @@ from onboard.errors import SectionError
 from onboard.kernels.entropy import parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
+from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
 from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
+from onboard.reference import Rect, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
@@ -87,6 +90,7 @@ class Decoding:
     description: Description
     model: Model
     planes: list[PlaneState] = field(init=False)
+    layers: Layers = field(init=False)
     bad_sections: int = 0
     skipped_sections: int = 0
 
@@ -94,16 +98,20 @@ class Decoding:
         self.planes = [
             PlaneState.empty(*block_grid(self.description, p)) for p in range(plane_count(self.description.colour))
         ]
+        self.layers = Layers(self.description, len(self.planes))
 
     def add(self, packets: Iterable[Packet]) -> None:
-        """Apply packets of this picture. Unknown layers and planes are skipped, malformed sections counted."""
+        """Apply packets of this picture. Unknown planes are skipped, malformed sections counted."""
         for packet in packets:
             for section in packet.sections:
-                if section.plane >= len(self.planes) or section.layer not in (LAYER_FIRST, LAYER_REST):
+                if section.plane >= len(self.planes):
                     self.skipped_sections += 1
                     continue
                 try:
-                    self._apply(section, packet.index)
+                    if section.layer >= FIRST_REFINEMENT:
+                        self.layers.add(section, packet.index)
+                    else:
+                        self._apply(section, packet.index)
                 except SectionError:
                     self.bad_sections += 1
 
@@ -168,6 +176,54 @@ class Decoding:
             enlarge(p, self.description, plane_log2(self.description, i)) for i, p in enumerate(self.plain(latents))
         ]
 
+    def reference(self, plane: int, kind: int, rect: Rect | None = None) -> np.ndarray:
+        """What layers 2 and up of a plane refer to (FORETOLD or NORMATIVE), whole or of some blocks."""
+        state = self.planes[plane]
+        if kind == FORETOLD:
+            first = state.first if state.has_first.all() else conceal(state)
+            group, rest = np.ones_like(state.group), np.zeros_like(state.rest)
+            add_prediction(first, group, state.columns, self.model.prediction_matrix, rest)
+            latents = first, rest, group
+        else:
+            p = self._plane_latents(state)
+            latents = p.first, p.rest, p.group
+        rect = rect or whole(self.description, plane)
+        return reference_plane(self.description, self.model, plane, latents, state.columns, rect)
+
+    def exact(self, plane: int, kind: int, index: int) -> np.ndarray:
+        """Blocks of layers 2 and up whose reference is what the encoder had at this index: bool (rows, columns)."""
+        state = self.planes[plane]
+        shape = (state.rows, state.columns)
+        first = (state.first_index == index).reshape(shape)
+        around = _all_around(first)
+        if kind == FORETOLD:
+            sure = around
+        else:
+            rest = (state.rest_index == index).reshape(shape)
+            sure = first & rest & (around | (state.group.reshape(shape) == 0))
+        log2 = self.description.scale_log2
+        if log2:  # the enlarger reaches into the blocks around
+            sure = _all_around(sure)
+        rows, columns = layer_grid(self.description, plane)
+        return sure[(np.arange(rows) >> log2)[:, None], (np.arange(columns) >> log2)[None, :]]
+
+    def refined(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Planes with layers 2 to 14 applied, and the highest layer applied to each of their blocks; see Layers."""
+        return self.layers.refine(self.reference, self.exact)
+
+    def reached_mask(self, reached: list[np.ndarray]) -> np.ndarray:
+        """The mask with the higher layers: of several planes the least counts, lossless blocks are 255."""
+        got = self.mask()
+        higher = reached[0].copy()
+        for chroma in reached[1:]:
+            rows, columns = (np.arange(n) >> 1 for n in higher.shape)
+            np.minimum(higher, chroma[rows[:, None], columns[None, :]], out=higher)
+        got = np.where(higher > 0, higher + 1, got).astype(np.uint8)
+        exact = self.layers.lossless()
+        if exact is not None:
+            got[exact[1]] = LOSSLESS_REACHED + 1
+        return got
+
     def mask(self) -> np.ndarray:
         """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1 with all they refer to.
 
@@ -176,9 +232,7 @@ class Decoding:
         luma = self.planes[0]
         shape = (luma.rows, luma.columns)
         first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
-        around = np.pad(first, 1, constant_values=True)
-        row = around[:, :-2] & around[:, 1:-1] & around[:, 2:]
-        referred = (row[:-2] & row[1:-1] & row[2:]) | (luma.group.reshape(shape) == 0)
+        referred = _all_around(first) | (luma.group.reshape(shape) == 0)
         got = first * (1 + (rest & referred).astype(np.uint8))
         height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         log2 = self.description.scale_log2
@@ -200,6 +254,13 @@ def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray,
         where = where[better]
     kept[where] = index
     return where, better
+
+
+def _all_around(grid: np.ndarray) -> np.ndarray:
+    """Cells that are true with all their neighbours inside the grid."""
+    padded = np.pad(grid, 1, constant_values=True)
+    row = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
+    return row[:-2] & row[1:-1] & row[2:]
 
 
 def conceal(state: PlaneState) -> np.ndarray:

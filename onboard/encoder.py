@@ -162,8 +162,7 @@ class Encoding:
                 for plane, s in enumerate(symbols):
                     for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
                         packer.add(Section(plane, layer, phase, begin, payload), done)
-        packets = packer.finish()
-        return protect(packets, protection) if protection else [pack(p) for p in packets]
+        return protect(packer.finish(), protection) if protection else packer.packed()
 
 
 @dataclass
@@ -190,8 +189,20 @@ class Job:
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
 
-    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
-        """The stream at a scale, index and price of a bit (the model's own by default)."""
+    def packets(
+        self,
+        scale_log2: int,
+        index: int,
+        price: int | None = None,
+        *,
+        effort: Effort | None = None,
+        tag: int | None = None,
+    ) -> list[bytes]:
+        """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
+        if effort is not None:
+            own = analyse_picture(self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort)
+            tag = self.tag if tag is None else tag
+            return own.packets(index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=tag)
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:
@@ -304,7 +315,7 @@ class Packer:
         index: int,
         packet_size: int,
         extensions: tuple[Extension, ...],
-        reserve: tuple[int, int],
+        reserve: tuple[int, int] = (0, 0),
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
         self._reserve = reserve  # of packets that begin with layer 0, and above
@@ -340,6 +351,10 @@ class Packer:
             return False
         self._flush()
         return True
+
+    def packed(self) -> list[bytes]:
+        """All packets, serialised."""
+        return [pack(p) for p in self.finish()]
 
     def finish(self) -> list[Packet]:
         self.flush_started()

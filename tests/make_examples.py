@@ -1,4 +1,4 @@
-"""Fill in the worked examples of FORMAT.md section 11, by hand as make_vectors: `python -m tests.make_examples`."""
+"""Fill in the worked examples of FORMAT.md section 14, by hand as make_vectors: `python -m tests.make_examples`."""
 
 from __future__ import annotations
 

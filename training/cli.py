@@ -29,6 +29,10 @@ def build_parser() -> argparse.ArgumentParser:
     near.add_argument("--model", metavar="FILE", help="the model; the shipped one by default")
     near.add_argument("--out", required=True, metavar="PATH", help="file, or folder for its usual name")
     add_talk(near)
+    layers = commands.add_parser("layers", help="make the code tables of the higher layers, which belong to the format")
+    layers.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
+    layers.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    add_talk(layers)
     paper = commands.add_parser("paper", help="reproduce the MSE of Taha et al. 2025 by the paper's protocol")
     paper.add_argument("--images", type=Path, required=True, metavar="DIR", help="the Waterloo pictures")
     add_talk(paper)
@@ -43,7 +47,8 @@ def command(options: argparse.Namespace) -> int:
     for folder in options.images if isinstance(options.images, list) else [options.images]:
         if not folder.is_dir():
             raise InputError(f"{folder}: not a folder of pictures")
-    return {"fit": fit_command, "neighbours": neighbours_command, "paper": paper_command}[options.command](options)
+    found = {"fit": fit_command, "neighbours": neighbours_command, "layers": layers_command, "paper": paper_command}
+    return found[options.command](options)
 
 
 def fit_command(options: argparse.Namespace) -> int:
@@ -75,6 +80,18 @@ def neighbours_command(options: argparse.Namespace) -> int:
         print_json({"output": str(out), "bytes": len(data), "model": f"{model.model_id:04x}"})
     elif not options.quiet:
         say(f"{out}: {len(data)} bytes for model {model.model_id:04x}")
+    return OK
+
+
+def layers_command(options: argparse.Namespace) -> int:
+    from training.layers import fit_tables
+
+    data = fit_tables(options.images)
+    write_bytes(options.out, data)
+    if options.json:
+        print_json({"output": options.out, "bytes": len(data)})
+    elif not options.quiet:
+        say(f"{options.out}: {len(data)} bytes of format tables")
     return OK
 
 

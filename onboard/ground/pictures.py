@@ -13,9 +13,10 @@ from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.ground.recover import recover
+from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
 from onboard.model import Model, find_model
-from onboard.planes import assemble, phase_order
+from onboard.planes import phase_order
 from onboard.wire import (
     LAYER_FIRST,
     TIME,
@@ -173,7 +174,8 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    return Decoded(assemble(planes, description), decoding.mask(), report, missing_of(decoding))
+    image, mask, higher = show(decoding, planes)
+    return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
 def missing_of(decoding: Decoding) -> MissingMap:
