@@ -33,6 +33,7 @@ test-arm64: $(VENV)/ready-dev ## Run the tests that must not depend on the machi
 bench: $(VENV)/ready-bench ## Measure rate-distortion and speed against the peers
 	$(BIN)/python -m benchmarks.paper
 	$(BIN)/python -m benchmarks.rd
+	$(BIN)/python -m benchmarks.refinement
 
 model: $(VENV)/ready-core ## Train the model and everything that follows from it (TRAIN_DATA=folder)
 	$(BIN)/onboard-train fit --data "$(TRAIN_DATA)"
