@@ -23,7 +23,7 @@ from benchmarks import RESULTS, codec, metrics, peers, run
 from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, paths, pictures, read
 
 RATES = (0.1, 2.0)
-OUR_RATES = tuple(float(r) for r in np.geomspace(0.085, 2.6, 14))
+OUR_RATES = tuple(float(r) for r in np.geomspace(0.05, 2.6, 16))
 TABLE_RATES = (0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 PEER_POINTS = 11
 PREVIEW_BPP, REFINED_BPP = 0.1, 1.0

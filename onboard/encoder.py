@@ -196,13 +196,13 @@ class Job:
         price: int | None = None,
         *,
         effort: Effort | None = None,
-        tag: int | None = None,
     ) -> list[bytes]:
         """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
         if effort is not None:
             own = analyse_picture(self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort)
-            tag = self.tag if tag is None else tag
-            return own.packets(index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=tag)
+            return own.packets(
+                index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+            )
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:

@@ -27,7 +27,7 @@ from onboard.refiner import (
     lossless_sections,
     source_planes,
 )
-from onboard.wire import BLOCK, Packet, unpack
+from onboard.wire import BLOCK, Packet, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LAYERS_FROM, LAYERS_ONLY_FROM = 0.06, 0.35  # bits per pixel: below a base is always better, above a refinement is
@@ -52,9 +52,10 @@ def retag(tag: int, *facts: int) -> int:
     return zlib.crc32(struct.pack(f">{len(facts) + 1}I", tag, *facts)) & 0xFFFF
 
 
-def may_refine(job: Job) -> bool:
-    """Deep colour pictures have nothing between preview and lossless."""
-    return job.base.window is None or job.picture.ndim == 2
+def with_tag(packets: Iterable[bytes], tag: int) -> list[bytes]:
+    """The same packets under another tag."""
+    parsed = [unpack(p)[0] for p in packets]
+    return [pack(replace(p, description=replace(p.description, tag=tag))) for p in parsed]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Shot:
         tag = self.job.tag
         if tag is None:
             tag = retag(unpack(self.base[0])[0].description.tag, step)
-        base = self.job.packets(0, self.index, effort=ALL_GROUP_1, tag=tag)
+        base = with_tag(self.base, tag)
         packer = Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
         for c in self.coefficients:
             c.sections(step, packer)
@@ -129,7 +130,8 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
         BudgetError: no stream is that small.
     """
     bpp = 8 * budget / job.pixels
-    layers = scale_log2 in (None, 0) and may_refine(job) and bpp > LAYERS_FROM
+    deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
+    layers = scale_log2 in (None, 0) and not deep_colour and bpp > LAYERS_FROM
     shot = fit_shot(job, budget) if layers else None
     alone: list[bytes] | None = None
     if shot is None or bpp < LAYERS_ONLY_FROM:
@@ -152,7 +154,7 @@ def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> lis
         scale_log2 = LOSSLESS_SCALE_LOG2 if quality_index is None else 0
     base = job.packets(scale_log2, index)
     if job.tag is None:
-        base = replace(job, tag=retag(unpack(base[0])[0].description.tag, LAYER_LOSSLESS)).packets(scale_log2, index)
+        base = with_tag(base, retag(unpack(base[0])[0].description.tag, LAYER_LOSSLESS))
     d = unpack(base[0])[0].description
     packer = Packer(d, index, job.packet_size, job.extensions)
     rows, columns = -(-d.height // BLOCK), -(-d.width // BLOCK)

@@ -12,9 +12,10 @@ import numpy as np
 from onboard.errors import SectionError
 from onboard.kernels.sample import double_rows
 from onboard.kernels.synthesise import synthesise
+from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT
 from onboard.model import Model
 from onboard.planes import ENLARGER, phase_order, phases, plane_shape, shape_at, window_inverse
-from onboard.wire import BLOCK, STRIPE, Description
+from onboard.wire import BLOCK, STRIPE, Colour, Description
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,12 @@ def _double(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     tall = np.empty((width, height), np.uint8)
     double_rows(np.ascontiguousarray(wide.T), ENLARGER, tall)
     return np.ascontiguousarray(tall.T)
+
+
+def has_layer(description: Description, layer: int) -> bool:
+    """Deep colour pictures have no layers 2 to 14."""
+    deep_colour = description.window is not None and description.colour != Colour.GREY
+    return not (deep_colour and FIRST_REFINEMENT <= layer <= LAST_REFINEMENT)
 
 
 def depth_of(description: Description) -> int:

@@ -181,7 +181,7 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
             cut.setdefault(plane, []).append(strip)
         return [np.ascontiguousarray(np.concatenate(cut[p]) if len(cut[p]) > 1 else cut[p][0]) for p in sorted(cut)]
     if picture.ndim == 3:
-        raise InputError("16-bit colour pictures: a preview or lossless, there is nothing between")
+        raise InputError("16-bit colour pictures: a preview, or lossless in colour; there is nothing between")
     return [np.ascontiguousarray(picture)]
 
 

@@ -389,6 +389,16 @@ def test_only_the_region_of_the_picture_is_read() -> None:
     assert Guarded.seen == [(slice(96, 168), slice(96, 168))]
 
 
+def test_deep_colour_has_a_preview_and_lossless_and_nothing_between() -> None:
+    picture = np.stack([deep(60, 80), deep(60, 80)[::-1], deep(60, 80) // 2], -1)
+    for gray in (False, True):
+        base = onboard.compress(picture, bpp=2, gray=gray)
+        assert onboard.decompress(base).mask.max() <= 2
+        with pytest.raises(InputError, match="nothing between"):
+            onboard.refine(picture, base, bpp=2)
+    assert (onboard.decompress(onboard.compress(picture, lossless=True)).image == picture).all()
+
+
 def test_unusable_requests_are_errors_that_say_why() -> None:
     picture = texture(64, 80)
     base = onboard.compress(picture, quality=30)

@@ -209,9 +209,9 @@ def code_lossless(plane, half, blocks, rows, columns, joined, begin, words, flat
         hands, width = _hands(n, begin, rows, columns, joined)
         around = 0
         if hands & _WEST:
-            around += flat[n - 1]
+            around += np.int64(flat[n - 1])
         if hands & _NORTH:
-            around += flat[n - width]
+            around += np.int64(flat[n - width])
         run = 0
         if around > 0:
             symbol = _flat_run(plane, blocks, n - begin, n, begin, rows, columns, joined, half)
@@ -274,9 +274,9 @@ def parse_lossless(data, half, blocks, rows, columns, joined, begin, lookup, fla
         hands, width = _hands(n, begin, rows, columns, joined)
         around = 0
         if hands & _WEST:
-            around += flat[n - 1]
+            around += np.int64(flat[n - 1])
         if hands & _NORTH:
-            around += flat[n - width]
+            around += np.int64(flat[n - width])
         run = 0
         if around > 0:
             word = np.int64(lookup[FLAT_ROW + around - 1, _peek(data, bit, MAX_LENGTH)])

@@ -53,7 +53,6 @@ _STRIPE = 32
 _M1 = np.uint64(0x5555555555555555)
 _M2 = np.uint64(0x3333333333333333)
 _M4 = np.uint64(0x0F0F0F0F0F0F0F0F)
-_H01 = np.uint64(0x0101010101010101)
 
 
 @njit(inline="always")
@@ -108,7 +107,9 @@ def _ones(x):
     x = x - ((x >> np.uint64(1)) & _M1)
     x = (x & _M2) + ((x >> np.uint64(2)) & _M2)
     x = (x + (x >> np.uint64(4))) & _M4
-    return np.int64((x * _H01) >> np.uint64(56))
+    x = x + (x >> np.uint64(8))
+    x = x + (x >> np.uint64(16))
+    return np.int64((x + (x >> np.uint64(32))) & np.uint64(127))
 
 
 @njit(inline="always")
@@ -135,19 +136,22 @@ def _level(west, north, hands, position):
 
 
 @njit
-def _quantise(c, step, thresholds, keep, q):
+def _quantise(c, step, thresholds, keep, q, large):
     """Quantise the first `keep` coefficients of a block; return its significance mask and its last position or -1.
 
     A coefficient that would become 1 is kept only from thresholds[zeros before it] on: the longer the run, the dearer.
+    `large` is uint8 (64,) scratch: which coefficients reach the least threshold, told by a loop without branches.
     """
     mask = np.uint64(0)
     last = -1
-    least = thresholds[0]
+    least = np.int32(min(thresholds[0], 1 << 30))
     rounding = step // 3
     for p in range(64):
-        a = abs(np.int64(c[p]))
+        large[p] = abs(np.int32(c[p])) >= least
         q[p] = 0
-        if a >= least and p < keep:
+    for p in range(np.int64(keep)):
+        if large[p]:
+            a = abs(np.int64(c[p]))
             v = (a + rounding) // step
             if v <= 1:
                 v = np.int64(a >= thresholds[p - last - 1])
@@ -210,11 +214,11 @@ def _tokens(q, last, west, north, hands, tokens, raws, lengths):
 
 
 @njit
-def _empty_run(coefficients, step, thresholds, keep, n, total, q):
+def _empty_run(coefficients, step, thresholds, keep, n, total, q, large):
     """How many blocks from the empty block `n` on one symbol can take: log2, 0 to 4."""
     run = 1
     while run < 1 << EMPTY_RUNS and n + run < total:
-        _, last = _quantise(coefficients[n + run], step, thresholds, keep[n + run], q)
+        _, last = _quantise(coefficients[n + run], step, thresholds, keep[n + run], q, large)
         if last >= 0:
             break
         run += 1
@@ -245,6 +249,7 @@ def code_refinement(coefficients, step, thresholds, keep, rows, columns, begin, 
     total = rows * columns
     q = np.empty(64, np.int32)
     spare = np.empty(64, np.int32)
+    large = np.empty(64, np.uint8)
     tokens = np.empty(MAX_TOKENS, np.int64)
     raws = np.empty(MAX_TOKENS, np.int64)
     lengths = np.empty(MAX_TOKENS, np.int64)
@@ -252,7 +257,7 @@ def code_refinement(coefficients, step, thresholds, keep, rows, columns, begin, 
     row, column, width = _locate(begin, rows, columns)
     while n < total:
         kept_pos, kept_acc, kept_fill = pos, acc, fill
-        mask, last = _quantise(coefficients[n], step, thresholds, keep[n], q)
+        mask, last = _quantise(coefficients[n], step, thresholds, keep[n], q, large)
         masks[n] = mask
         west, north, hands = _around(masks, n, begin, row, column, width)
         run = 1
@@ -260,7 +265,7 @@ def code_refinement(coefficients, step, thresholds, keep, rows, columns, begin, 
             level = _level(west, north, hands, 0)
             symbol = np.int64(0)
             if level == 0:
-                log2 = _empty_run(coefficients, step, thresholds, keep, n, total, spare)
+                log2 = _empty_run(coefficients, step, thresholds, keep, n, total, spare, large)
                 if log2 > 0:
                     symbol = np.int64(SKIP + log2)
                     run = 1 << log2
@@ -297,11 +302,12 @@ def count_refinement(coefficients, step, thresholds, rows, columns, begin, end, 
     tokens = np.empty(MAX_TOKENS, np.int64)
     raws = np.empty(MAX_TOKENS, np.int64)
     lengths = np.empty(MAX_TOKENS, np.int64)
+    large = np.empty(64, np.uint8)
     keep = np.full(rows * columns, 64, np.uint8)
     raw, error = 0, 0.0
     n, skipped = begin, begin
     while n < end:
-        mask, last = _quantise(coefficients[n], step, thresholds, 64, q)
+        mask, last = _quantise(coefficients[n], step, thresholds, 64, q, large)
         masks[n] = mask
         for p in range(64):
             d = np.float64(np.int64(coefficients[n, p]) - np.int64(q[p]) * step)
@@ -313,7 +319,7 @@ def count_refinement(coefficients, step, thresholds, rows, columns, begin, end, 
                 level = _level(west, north, hands, 0)
                 symbol = np.int64(0)
                 if level == 0:
-                    log2 = _empty_run(coefficients, step, thresholds, keep, n, end, q)
+                    log2 = _empty_run(coefficients, step, thresholds, keep, n, end, q, large)
                     if log2 > 0:
                         symbol = np.int64(SKIP + log2)
                         skipped = n + (1 << log2)

@@ -38,6 +38,24 @@ FORWARD_SHIFT = 11
 FIRST_SHIFT, SECOND_SHIFT = 5, 14
 
 
+@njit(inline="always")
+def _columns(x, t):
+    """t = BASIS @ x, by the symmetries of the basis; every column on its own, so that the loop is a vector one."""
+    for j in range(8):
+        a0, b0 = x[0, j] + x[7, j], x[0, j] - x[7, j]
+        a1, b1 = x[1, j] + x[6, j], x[1, j] - x[6, j]
+        a2, b2 = x[2, j] + x[5, j], x[2, j] - x[5, j]
+        a3, b3 = x[3, j] + x[4, j], x[3, j] - x[4, j]
+        t[0, j] = 64 * (a0 + a1 + a2 + a3)
+        t[4, j] = 64 * (a0 - a1 - a2 + a3)
+        t[2, j] = 83 * (a0 - a3) + 36 * (a1 - a2)
+        t[6, j] = 36 * (a0 - a3) - 83 * (a1 - a2)
+        t[1, j] = 89 * b0 + 75 * b1 + 50 * b2 + 18 * b3
+        t[3, j] = 75 * b0 - 18 * b1 - 89 * b2 - 50 * b3
+        t[5, j] = 50 * b0 - 89 * b1 + 18 * b2 + 75 * b3
+        t[7, j] = 18 * b0 - 50 * b1 + 75 * b2 - 89 * b3
+
+
 @njit(nogil=True, cache=CACHE)
 def forward(plane, reference, blocks, columns, work, out):
     """Coefficients of `plane - reference` for some blocks.
@@ -45,39 +63,48 @@ def forward(plane, reference, blocks, columns, work, out):
     Args:
         plane, reference: uint8 or uint16 (height, width); behind the edges the last row and column repeat.
         blocks: int32 (n,) raster indices in a grid of `columns`.
-        work: int32 or int64 (2, 8, 8) scratch, see above.
+        work: int32 or int64 (2, 8, 8), see above: only its type counts, local arrays alias nothing.
         out: int16 or int32 (n, 64), in scan order.
     """
     height, width = plane.shape
-    x, t = work[0], work[1]
+    x, t = np.empty((8, 8), work.dtype), np.empty((8, 8), work.dtype)
     for b in range(len(blocks)):
         top, left = 8 * (blocks[b] // columns), 8 * (blocks[b] % columns)
         if top + 8 <= height and left + 8 <= width:
             for i in range(8):
+                ours, theirs = plane[top + i, left : left + 8], reference[top + i, left : left + 8]
                 for j in range(8):
-                    x[i, j] = np.int32(plane[top + i, left + j]) - np.int32(reference[top + i, left + j])
+                    x[i, j] = np.int32(ours[j]) - np.int32(theirs[j])
         else:
             for i in range(8):
                 y = min(top + i, height - 1)
                 for j in range(8):
                     z = min(left + j, width - 1)
                     x[i, j] = np.int32(plane[y, z]) - np.int32(reference[y, z])
-        for k in range(8):
-            t[k, :] = 0
-            for i in range(8):
-                for j in range(8):
-                    t[k, j] += BASIS[k, i] * x[i, j]
-        # transposed, so that the inner loop runs along memory
-        for j in range(8):
-            for k in range(8):
-                x[j, k] = t[k, j]
-        for m in range(8):
-            t[m, :] = 1 << (FORWARD_SHIFT - 1)
+        _columns(x, t)
+        for i in range(8):
             for j in range(8):
-                for k in range(8):
-                    t[m, k] += BASIS[m, j] * x[j, k]
+                x[j, i] = t[i, j]
+        _columns(x, t)
         for s in range(64):
-            out[b, s] = t[SCAN[s] & 7, SCAN[s] >> 3] >> FORWARD_SHIFT
+            out[b, s] = (t[SCAN[s] & 7, SCAN[s] >> 3] + (1 << (FORWARD_SHIFT - 1))) >> FORWARD_SHIFT
+
+
+@njit(inline="always")
+def _columns_back(c, t):
+    """t = transposed BASIS @ c, like _columns."""
+    for j in range(8):
+        even, odd = 64 * (c[0, j] + c[4, j]), 64 * (c[0, j] - c[4, j])
+        low, high = 83 * c[2, j] + 36 * c[6, j], 36 * c[2, j] - 83 * c[6, j]
+        a0, a1, a2, a3 = even + low, odd + high, odd - high, even - low
+        b0 = 89 * c[1, j] + 75 * c[3, j] + 50 * c[5, j] + 18 * c[7, j]
+        b1 = 75 * c[1, j] - 18 * c[3, j] - 89 * c[5, j] - 50 * c[7, j]
+        b2 = 50 * c[1, j] - 89 * c[3, j] + 18 * c[5, j] + 75 * c[7, j]
+        b3 = 18 * c[1, j] - 50 * c[3, j] + 75 * c[5, j] - 89 * c[7, j]
+        t[0, j], t[7, j] = a0 + b0, a0 - b0
+        t[1, j], t[6, j] = a1 + b1, a1 - b1
+        t[2, j], t[5, j] = a2 + b2, a2 - b2
+        t[3, j], t[4, j] = a3 + b3, a3 - b3
 
 
 @njit(nogil=True, cache=CACHE)
@@ -92,29 +119,19 @@ def add_inverse(values, step, blocks, columns, limit, top_sample, work, plane):
         plane: uint8 or uint16 (height, width).
     """
     height, width = plane.shape
-    t, x = work[0], work[1]
+    c, t = np.empty((8, 8), work.dtype), np.empty((8, 8), work.dtype)
     for b in range(len(blocks)):
-        used = 0
-        t[:, :] = 0
+        c[:, :] = 0
         for s in range(64):
-            q = np.int64(values[b, s])
-            if q != 0:
-                c = min(max(q * step, -limit), limit)
-                k, m = SCAN[s] >> 3, SCAN[s] & 7
-                used |= 1 << m
-                for i in range(8):
-                    t[m, i] += BASIS[k, i] * c
-        if used == 0:
-            continue
-        x[:, :] = 1 << (SECOND_SHIFT - 1)
-        for m in range(8):
-            if used >> m & 1:
-                for i in range(8):
-                    c = (t[m, i] + (1 << (FIRST_SHIFT - 1))) >> FIRST_SHIFT
-                    for j in range(8):
-                        x[i, j] += c * BASIS[m, j]
+            if values[b, s] != 0:
+                c[SCAN[s] >> 3, SCAN[s] & 7] = min(max(np.int64(values[b, s]) * step, -limit), limit)
+        _columns_back(c, t)
+        for i in range(8):
+            for j in range(8):
+                c[j, i] = (t[i, j] + (1 << (FIRST_SHIFT - 1))) >> FIRST_SHIFT
+        _columns_back(c, t)
         y0, x0 = 8 * (blocks[b] // columns), 8 * (blocks[b] % columns)
         for i in range(min(8, height - y0)):
             for j in range(min(8, width - x0)):
-                v = np.int64(plane[y0 + i, x0 + j]) + (x[i, j] >> SECOND_SHIFT)
+                v = np.int64(plane[y0 + i, x0 + j]) + ((t[j, i] + (1 << (SECOND_SHIFT - 1))) >> SECOND_SHIFT)
                 plane[y0 + i, x0 + j] = min(max(v, 0), top_sample)
