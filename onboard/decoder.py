@@ -190,7 +190,7 @@ class Decoding:
 def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray | slice]:
     """Blocks of a section that improve on the copy at hand, as positions in the plane and in the section."""
     had = kept[where]
-    if had.min() > index:
+    if had.min(initial=MISSING) > index:  # a section may hold no block at all
         better: np.ndarray | slice = slice(None)
     else:
         better = had > index
