@@ -153,7 +153,7 @@ def listen(
         redraw: called when something new has come, at most once in `every` seconds, and at the end.
     """
     connections: dict[int, Unframer] = {}
-    # Every receive gives up the interpreter's lock. With the usual 5 ms before it is given back, parsing here would leave
+    # Every receive gives up the interpreter's lock. With the usual 5 ms until it is given back, parsing would leave
     # the receiving thread 200 datagrams a second, and the kernel would drop the rest.
     switch_interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
