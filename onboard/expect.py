@@ -49,7 +49,8 @@ BURSTS = (
     Row(0.0, 1, (None, None)),
     Row(0.02, 2, (None, None)),
     Row(0.15, 4, (None, None)),
-    Row(MAX_LOSS, 4, (1, None), "spread"),
+    Row(0.4, 4, (1, None), "spread"),
+    Row(MAX_LOSS, 2, (1, None), "spread"),
 )
 BURST_FROM = 2.0  # mean packets lost in a row
 

@@ -249,3 +249,11 @@ def test_a_spread_stream_is_the_same_picture_in_another_order() -> None:
     assert sorted(mixed) == sorted(layers)
     with pytest.raises(InputError, match="order"):
         onboard.compress(scene(20, 30, 4), quality=50, order="random")
+
+
+def test_a_section_of_no_blocks_changes_nothing_and_harms_nothing() -> None:
+    data = onboard.compress(scene(90, 120, 4), quality=50)
+    packet = unpack(data)[0]
+    empty = tuple(Section(0, layer, 0, 4, payload) for layer in (0, 1) for payload in (b"", b"\xff"))[:3]
+    decoded = onboard.decompress(data + pack(replace(packet, sections=empty)))
+    assert (decoded.image == onboard.decompress(data).image).all()

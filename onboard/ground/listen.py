@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,7 @@ RECEIVE_BUFFER = 16 << 20  # bytes asked of the kernel: six seconds at 20 Mbit/s
 QUEUE_LIMIT = 64 << 20  # bytes that wait to be parsed; beyond that datagrams are dropped, and counted
 CHUNK = 1 << 16
 POLL = 0.2  # seconds
+SWITCH_INTERVAL = 1e-4  # seconds
 
 
 @dataclass
@@ -151,6 +153,10 @@ def listen(
         redraw: called when something new has come, at most once in `every` seconds, and at the end.
     """
     connections: dict[int, Unframer] = {}
+    # Every receive gives up the interpreter's lock. With the usual 5 ms until it is given back, parsing would leave
+    # the receiving thread 200 datagrams a second, and the kernel would drop the rest.
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     last, drawn, fresh = monotonic(), 0.0, False
     try:
         while idle is None or monotonic() - last < idle:
@@ -171,6 +177,7 @@ def listen(
         pass
     finally:
         listener.close()
+        sys.setswitchinterval(switch_interval)
     for to in connections.values():
         store.add(to.feed(b"", final=True), listener.url)
         fresh = True
