@@ -146,6 +146,9 @@ class _Slot:
     count: dict[int, int] = field(default_factory=dict)
     waiting: list[Candidate | None] = field(default_factory=list)
 
+    def has_symbols(self) -> bool:
+        return self.begin is not None and bool(self.payload or self.fill)
+
     def fits(self, bits: int) -> bool:
         return 8 * len(self.payload) + self.fill + bits <= 8 * self.room
 
@@ -233,7 +236,7 @@ class _Stream:
             for stripe in range(-(-grid.columns // STRIPE)):
                 slot = self.slots[layer, phase, plane, stripe]
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
-                if slot.begin is not None and abs(self.target - slot.index) >= CLOSE_FAR:
+                if slot.has_symbols() and abs(self.target - slot.index) >= CLOSE_FAR:
                     yield self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
@@ -274,7 +277,7 @@ class _Stream:
                 last, coded = rest_symbol(slot, words, rest, end)
                 bits = sum(length for _, length in coded)
                 fits = slot.fits(bits)
-                if not fits and (slot.payload or slot.fill):
+                if not fits and slot.has_symbols():
                     yield self._close(slot)
                     break
                 if fits and self._spend(bits, slot):
@@ -300,7 +303,7 @@ class _Stream:
         around = [int(first[j, i] - first[y, x]) for j in ys for i in xs]
         del around[4]
         prediction = [
-            (sum(m * a for m, a in zip(row, around, strict=True)) + 128) >> 8 for row in self.matrix
+            clamp16((sum(m * a for m, a in zip(row, around, strict=True)) + 128) >> 8) for row in self.matrix
         ]
         return Candidate([int(z) for z in kept.latents[y * kept.columns + x, 1:]], prediction)
 
@@ -356,7 +359,7 @@ class _Stream:
         index, size = 0, 0
         for key in sorted(self.slots):
             slot = self.slots[key]
-            if slot.begin is None or not (slot.payload or slot.fill):
+            if not slot.has_symbols():
                 continue
             section = slot.section()
             more = len(section_header(*key_of(section), None)) + len(section.payload)
@@ -519,6 +522,10 @@ def west_north(slot: _Slot, n: int) -> tuple[int, int]:
     """Activity of the neighbours W and N of block `n`; 0 for one that is not in the section."""
     west, north = slot.at_hand(n)
     return slot.count.get(n - 1, 0) if west else 0, slot.count.get(n - slot.width, 0) if north else 0
+
+
+def clamp16(value: int) -> int:
+    return min(max(value, -32768), 32767)
 
 
 def bucket(excess: int) -> tuple[int, int]:
