@@ -23,7 +23,9 @@ _LINE = 118
 def header(model: Model) -> str:
     """The text of obc_model.h."""
     words = np.stack([model.words(s) for s in range(SETS)])
-    pairs = model.weights.reshape(8, -1, _SAMPLES)[:, :, [0, 2, 1, 3]].reshape(8, 64)
+    weights = model.weights.reshape(8, -1, _SAMPLES)[:, :, [0, 2, 1, 3]].reshape(8, 64)
+    matrix = model.prediction.astype(int)
+    own = -matrix.sum(1, keepdims=True)  # what the block's own latent weighs when it is not subtracted first
     parts = [
         f"/* Model {model.model_id:04x} for the C encoder: made by `onboard-train export-c`, not to be edited. */",
         "#ifndef OBC_MODEL_H\n#define OBC_MODEL_H\n\n#include <stdint.h>\n",
@@ -32,8 +34,6 @@ def header(model: Model) -> str:
         *(_define(name, getattr(stream, name)) for name in _STREAM),
         _define("MAX_STREAM_SCALE_LOG2", stream.MAX_SCALE_LOG2),
         *(_define(name, getattr(entropy, name)) for name in _ENTROPY),
-        _define("FIRST_LEVELS", len(entropy.FIRST_LEVELS)),
-        _define("QUAD_LEVELS", len(entropy.QUAD_LEVELS)),
         _define("SETS", SETS),
         _define("MODEL_ID", model.model_id),
         _define("CHROMA_OFFSET", model.chroma_offset),
@@ -44,17 +44,20 @@ def header(model: Model) -> str:
         _table("uint32_t obc_crc_nibble[16]", map(_crc_nibble, range(16))),
         _table("uint16_t obc_step[OBC_MAX_INDEX + 1]", wire.STEPS),
         _table("uint32_t obc_prior_cost[2]", stream.PRIOR_COST),
-        _table("uint8_t obc_first_levels[OBC_FIRST_LEVELS]", entropy.FIRST_LEVELS),
-        _table("uint8_t obc_quad_levels[OBC_QUAD_LEVELS]", entropy.QUAD_LEVELS),
         _table("uint8_t obc_set_limits[2]", model.set_limits),
         _table("uint8_t obc_gain[8]", model.gains),
         _table("uint16_t obc_multiplier[8]", model.multiplier),
         _table("uint8_t obc_shift[8]", model.shift),
-        _table("int8_t obc_prediction[7][8]", model.prediction),
-        "/* Weights, eight units of 64; for SMLAD as halfword pairs in the order in which UXTB16 unpacks samples. */\n"
+        _table("uint8_t obc_first_context[]", _contexts(entropy.FIRST_LEVELS)),
+        _table("uint8_t obc_quad_context[]", _contexts(entropy.QUAD_LEVELS)),
+        "/* Weights, eight units of 64, and the prediction of seven latents from eight neighbours and the block itself. For\n"
+        " * SMLAD they are pairs of halfwords: weights in the order in which UXTB16 unpacks samples. */\n"
         "#if OBC_DSP",
-        _table("int16_t obc_weights[8][64]", pairs),
+        _table("uint32_t obc_weights[8][32]", _pairs(weights)),
+        _table("uint32_t obc_prediction[7][4]", _pairs(matrix)),
+        _table("int16_t obc_prediction_own[7]", own.ravel()),
         "#else",
+        _table("int16_t obc_prediction[7][9]", np.hstack([matrix, own])),
         _table("int8_t obc_weights[8][64]", model.weights),
         "#endif\n",
         "/* Code words: code << 4 | length, by table set, kind, context and symbol. */",
@@ -84,6 +87,17 @@ def _braces(array: np.ndarray) -> str:
             line = ""
         line += text + ", "
     return "{" + "\n ".join([*lines, line.rstrip(", ")]) + "}"
+
+
+def _contexts(levels: tuple[int, ...]) -> list[int]:
+    """Context of every value up to the highest level."""
+    return [sum(value >= level for level in levels) for value in range(levels[-1] + 1)]
+
+
+def _pairs(values: np.ndarray) -> np.ndarray:
+    """Neighbours put together as halfwords of a word, the first one low."""
+    halves = values.astype(np.int64) & 0xFFFF
+    return halves[:, 0::2] | halves[:, 1::2] << 16
 
 
 def _crc_nibble(n: int) -> int:

@@ -5,6 +5,10 @@
 
 #include "obc_internal.h"
 
+#if OBC_DSP
+#include <arm_acle.h>
+#endif
+
 #if OBC_MAX_PACKET < OBC_MIN_PACKET || OBC_MAX_PACKET > 65535 || OBC_MAX_WIDTH < 1 || OBC_MAX_WIDTH > OBC_MAX_SIDE
 #error "OBC_MAX_PACKET or OBC_MAX_WIDTH is out of range"
 #endif
@@ -197,23 +201,39 @@ static void predict(const obc_encoder *e, const obc_plane *plane, uint16_t row, 
     uint16_t west = (uint16_t)(x > 0u ? x - 1u : 0u), east = (uint16_t)(x + 1u < plane->columns ? x + 1u : x);
     const int16_t *above = e->first[north % 3u] + plane->base, *own = e->first[row % 3u] + plane->base;
     const int16_t *below = e->first[south % 3u] + plane->base;
-    int32_t centre = own[x], around[8];
-    uint8_t k, i;
-    around[0] = above[west] - centre;
-    around[1] = above[x] - centre;
-    around[2] = above[east] - centre;
-    around[3] = own[west] - centre;
-    around[4] = own[east] - centre;
-    around[5] = below[west] - centre;
-    around[6] = below[x] - centre;
-    around[7] = below[east] - centre;
+    int16_t around[8];
+    uint32_t k;
+    around[0] = above[west];
+    around[1] = above[x];
+    around[2] = above[east];
+    around[3] = own[west];
+    around[4] = own[east];
+    around[5] = below[west];
+    around[6] = below[x];
+    around[7] = below[east];
+#if OBC_DSP
+    {
+        uint32_t pair[4];
+        memcpy(pair, around, sizeof pair);
+        for (k = 0; k < OBC_UNITS; k++) {
+            int32_t sum = 128 + obc_prediction_own[k] * own[x];
+            sum = __smlad((int16x2_t)pair[0], (int16x2_t)obc_prediction[k][0], sum);
+            sum = __smlad((int16x2_t)pair[1], (int16x2_t)obc_prediction[k][1], sum);
+            sum = __smlad((int16x2_t)pair[2], (int16x2_t)obc_prediction[k][2], sum);
+            sum = __smlad((int16x2_t)pair[3], (int16x2_t)obc_prediction[k][3], sum);
+            prediction[k] = obc_clamp16(sum >> 8);
+        }
+    }
+#else
     for (k = 0; k < OBC_UNITS; k++) {
-        int32_t sum = 128;
+        int32_t sum = 128 + obc_prediction[k][8] * own[x];
+        uint32_t i;
         for (i = 0; i < 8u; i++) {
             sum += obc_prediction[k][i] * around[i];
         }
         prediction[k] = obc_clamp16(sum >> 8);
     }
+#endif
 }
 
 /* Quantise latents 2 to 8 of a candidate; 1 when they are worth their bits. */
@@ -402,7 +422,7 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
     if (e->job_plane < e->job_planes) {
         return OBC_BUSY;
     }
-    if (e->config.quota && (e->rows_seen >> e->config.scale_log2) % 8u == 0u) {
+    if (e->config.quota && ((uint32_t)e->rows_seen >> e->config.scale_log2) % 8u == 0u) {
         e->target = obc_rate_target(e, e->plane[0].row);
     }
     e->rows_seen = (uint16_t)(e->rows_seen + count);

@@ -17,37 +17,53 @@ static uint32_t load32(const void *from) {
 
 /* Unpack 8x8 samples; return the block's energy and its sum over the first unit in `a`. */
 static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, int32_t *a) {
-    const int16_t *weight = obc_weights[0];
+    const uint32_t *weight = obc_weights[0];
     int32_t energy = 0, sum = 0;
-    uint8_t y, x;
+    uint32_t y, x;
     for (y = 0; y < 8u; y++, pixels += stride) {
-        for (x = 0; x < 8u; x = (uint8_t)(x + 4u), weight += 4, d += 2) {
+        for (x = 0; x < 8u; x += 4u, weight += 2, d += 2) {
             uint32_t four = load32(pixels + x);
             int16x2_t even = __ssub16((int16x2_t)__uxtb16((int8x4_t)four), 0x00800080);
-            int16x2_t odd = __ssub16((int16x2_t)__uxtb16((int8x4_t)__ror(four, 8)), 0x00800080);
+            int16x2_t odd = __ssub16((int16x2_t)__uxtb16((int8x4_t)(four >> 8 | four << 24)), 0x00800080);
             d[0] = (block_word)even;
             d[1] = (block_word)odd;
             energy = __smlad(even, even, energy);
             energy = __smlad(odd, odd, energy);
-            sum = __smlad(even, (int16x2_t)load32(weight), sum);
-            sum = __smlad(odd, (int16x2_t)load32(weight + 2), sum);
+            sum = __smlad(even, (int16x2_t)weight[0], sum);
+            sum = __smlad(odd, (int16x2_t)weight[1], sum);
         }
     }
     *a = sum;
     return energy;
 }
 
-static int32_t project(const block_word *d, uint8_t unit) {
-    const int16_t *weight = obc_weights[unit];
-    int32_t sum = 0;
-    uint8_t i;
-    for (i = 0; i < BLOCK_WORDS; i = (uint8_t)(i + 4u), d += 4, weight += 8) {
-        sum = __smlad((int16x2_t)d[0], (int16x2_t)load32(weight), sum);
-        sum = __smlad((int16x2_t)d[1], (int16x2_t)load32(weight + 2), sum);
-        sum = __smlad((int16x2_t)d[2], (int16x2_t)load32(weight + 4), sum);
-        sum = __smlad((int16x2_t)d[3], (int16x2_t)load32(weight + 6), sum);
+/* Sums over units 2 to 8, three or four at a time: a word of samples is loaded once for all of them. */
+static void project(const block_word *d, int32_t *a) {
+    const uint32_t *w = obc_weights[1];
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    uint32_t i;
+    for (i = 0; i < BLOCK_WORDS; i++) {
+        int16x2_t pair = (int16x2_t)d[i];
+        s0 = __smlad(pair, (int16x2_t)w[i], s0);
+        s1 = __smlad(pair, (int16x2_t)w[i + BLOCK_WORDS], s1);
+        s2 = __smlad(pair, (int16x2_t)w[i + 2 * BLOCK_WORDS], s2);
+        s3 = __smlad(pair, (int16x2_t)w[i + 3 * BLOCK_WORDS], s3);
     }
-    return sum;
+    a[0] = s0;
+    a[1] = s1;
+    a[2] = s2;
+    a[3] = s3;
+    w = obc_weights[5];
+    s0 = s1 = s2 = 0;
+    for (i = 0; i < BLOCK_WORDS; i++) {
+        int16x2_t pair = (int16x2_t)d[i];
+        s0 = __smlad(pair, (int16x2_t)w[i], s0);
+        s1 = __smlad(pair, (int16x2_t)w[i + BLOCK_WORDS], s1);
+        s2 = __smlad(pair, (int16x2_t)w[i + 2 * BLOCK_WORDS], s2);
+    }
+    a[4] = s0;
+    a[5] = s1;
+    a[6] = s2;
 }
 
 #else
@@ -71,14 +87,17 @@ static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, i
     return energy;
 }
 
-static int32_t project(const block_word *d, uint8_t unit) {
-    const int8_t *weight = obc_weights[unit];
-    int32_t sum = 0;
-    uint8_t i;
-    for (i = 0; i < BLOCK_WORDS; i++) {
-        sum += d[i] * weight[i];
+/* Sums over units 2 to 8. */
+static void project(const block_word *d, int32_t *a) {
+    const int8_t *weight = obc_weights[1];
+    uint32_t unit, i;
+    for (unit = 0; unit < OBC_UNITS; unit++) {
+        int32_t sum = 0;
+        for (i = 0; i < BLOCK_WORDS; i++) {
+            sum += d[i] * *weight++;
+        }
+        a[unit] = sum;
     }
-    return sum;
 }
 
 #endif
@@ -105,7 +124,7 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
     uint16_t block;
     for (block = 0; block < p->columns; block++) {
         block_word d[BLOCK_WORDS];
-        uint8_t edge[64];
+        uint8_t edge[OBC_BLOCK * OBC_BLOCK];
         const uint8_t *from = pixels + 8u * (size_t)block;
         size_t pitch = stride;
         int32_t energy, a;
@@ -126,8 +145,10 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
         first[block] = latent(a, 0);
         candidate[block] = left_by_g1(energy, a) > floor;
         if (candidate[block]) {
-            for (unit = 1; unit < 8u; unit++) {
-                rest[block][unit - 1] = latent(project(d, unit), unit);
+            int32_t sums[OBC_UNITS];
+            project(d, sums);
+            for (unit = 0; unit < OBC_UNITS; unit++) {
+                rest[block][unit] = latent(sums[unit], (uint8_t)(unit + 1u));
             }
         }
     }

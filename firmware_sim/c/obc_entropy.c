@@ -34,13 +34,10 @@ static uint32_t distance(int32_t a, int32_t b) {
     return (uint32_t)(a < b ? b - a : a - b);
 }
 
-/* Levels that are not above a value. */
-static uint8_t context_of(uint32_t value, const uint8_t *levels, uint8_t count, uint32_t unit) {
-    uint8_t context = 0;
-    while (context < count && value >= levels[context] * unit) {
-        context++;
-    }
-    return context;
+/* Context of six times the mean of what the neighbours say. */
+static uint8_t first_context(uint32_t sum, uint32_t terms) {
+    uint32_t total = terms == 6u ? sum : 6u * sum / terms;
+    return obc_first_context[total < sizeof obc_first_context ? total : sizeof obc_first_context - 1u];
 }
 
 typedef struct { /* what first latents see of the row above and of their own */
@@ -61,7 +58,7 @@ static int32_t predict_first(const neighbours *s, uint8_t column, uint32_t at, u
             *context = OBC_FIRST_ALONE;
             return 0;
         }
-        *context = context_of(6u * s->size[column - 1u], obc_first_levels, OBC_FIRST_LEVELS, 1);
+        *context = first_context(s->size[column - 1u], 1);
         return s->q[column - 1u];
     }
     north = *above;
@@ -84,8 +81,7 @@ static int32_t predict_first(const neighbours *s, uint8_t column, uint32_t at, u
             prediction = corner >= high ? low : (corner <= low ? high : left + north - corner);
         }
     }
-    /* 6 * total / terms against the levels, without the division */
-    *context = context_of(6u * total, obc_first_levels, OBC_FIRST_LEVELS, terms);
+    *context = first_context(total, terms);
     return prediction;
 }
 
@@ -200,7 +196,8 @@ uint8_t obc_code_rest(obc_encoder *e, obc_slot *slot, const obc_run *run, const 
         }
         x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
     }
-    context = (uint8_t)(2u * context_of(activity, obc_quad_levels, OBC_QUAD_LEVELS, 1) + (west > 0u));
+    activity = activity < sizeof obc_quad_context ? activity : sizeof obc_quad_context - 1u;
+    context = (uint8_t)(2u * obc_quad_context[activity] + (west > 0u));
     if (symbol == 0u || symbol == 15u) {
         uint8_t longest = symbol == 0u && context == 0u ? 4 : 2, quads = 1;
         while (quads < longest && OBC_QUAD * (quads + 1) <= blocks &&
