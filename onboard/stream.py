@@ -12,8 +12,8 @@ decoder reads the result. What is coded when, exactly:
 - Each (plane, phase, stripe, layer) has a packet of its own, opened when its first symbol comes, with one section. A
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the open
   packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised anew:
-  a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target has
-  moved away from its index by CLOSE_FAR or more.
+  a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target is
+  finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
@@ -56,10 +56,13 @@ from onboard.wire import (
 MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
-CLOSE_FAR = 20
-# Rate control starts from these bits times step per luma block (layer 0, layer 1), as if seen for PRIOR_ROWS rows.
-PRIOR_COST = (2400, 4000)
+CLOSE_FINER = 12
+CLOSE_COARSER = 40
+# Rate control starts from these costs of a luma block (layer 0, layer 1; mean of training pictures), as if they had been
+# seen for PRIOR_ROWS rows and one PRIOR_SHARE-th of the picture's.
+PRIOR_COST = (665, 9650)
 PRIOR_ROWS = 2
+PRIOR_SHARE = 4
 PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
 
 Word = tuple[int, int]  # value, bits
@@ -72,44 +75,63 @@ class Candidate(NamedTuple):
     prediction: list[int]
 
 
+def fall(layer: int, index: int) -> int:
+    """What the bits of a layer are inversely proportional to: 2^(index / 64) for layer 0, 2^(5 index / 128) for layer 1."""
+    n = index // 2 if layer == LAYER_FIRST else 5 * index // 4
+    return STEPS[n % 32] << (n // 32)
+
+
 class _Rate:
-    """Target index from what is left of the quota: bits are taken to fall in proportion to the step.
+    """Target index from what is left of the quota. A row's cost is its bits times `fall`, which is about the same at any
+    index; rows to come are taken to cost what rows did so far (and PRIOR_COST, at first), or what the last ones did if
+    that is more.
 
     Attributes:
         spent: most bits that the stream has if it ends now.
-        cost: bits times step so far, per layer; bits: bits of layer 0 so far.
+        cost, recent: cost so far, and of a recent row, by layer.
+        reserve: bits that layer 1 must leave for layer 0 of the rows below.
     """
 
     def __init__(self, quota: int, packet_size: int, rows: int, columns: int) -> None:
         self.quota = 8 * quota
         self.packet_size = packet_size
         self.rows = rows
-        self.prior = [PRIOR_ROWS * columns * cost for cost in PRIOR_COST]
-        self.spent = 0
-        self.cost = [0, 0]
-        self.bits = 0
-        self.row = 0
+        self.prior = [columns * cost for cost in PRIOR_COST]
+        self.prior_rows = PRIOR_ROWS + rows // PRIOR_SHARE
+        self.spent = self.reserve = 0
+        self.cost, self.seen = [0, 0], [0, 0]
+        self.recent = list(self.prior)
 
     def target(self, row: int) -> int:
         """Target index before luma row `row`."""
-        self.row = row
         left = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST) // self.packet_size
-        ahead = 0
+        mean = [0, 0]
         for layer in (LAYER_FIRST, LAYER_REST):
             done = max(row - layer, 0)
-            mean = (self.prior[layer] + self.cost[layer]) // (PRIOR_ROWS + done)
-            ahead += mean * (self.rows - done)
-        return min(bisect_left(STEPS, ahead // max(left, 1)), MAX_INDEX)
+            if done:
+                self.recent[layer] = (3 * self.recent[layer] + self.cost[layer] - self.seen[layer]) // 4
+                self.seen[layer] = self.cost[layer]
+            mean[layer] = (self.prior_rows * self.prior[layer] + self.cost[layer]) // (self.prior_rows + done)
+            mean[layer] = max(mean[layer], self.recent[layer])
+        rest = mean[LAYER_REST] * (self.rows - max(row - 1, 0))
+        first = mean[LAYER_FIRST] * (self.rows - row)
+        low, high = 0, MAX_INDEX
+        while low < high:  # the finest index at which what is to come fits
+            middle = (low + high) // 2
+            if first // fall(LAYER_FIRST, middle) + rest // fall(LAYER_REST, middle) > left:
+                low = middle + 1
+            else:
+                high = middle
+        self.reserve = mean[LAYER_FIRST] * (self.rows - 1 - row) // fall(LAYER_FIRST, low)
+        return low
 
     def allows(self, bits: int, layer: int) -> bool:
-        """Whether that many bits more are within the quota; layer 1 leaves what layer 0 will need below."""
-        reserve = self.bits // (self.row + 1) * (self.rows - 1 - self.row) if layer else 0
-        return self.spent + bits + reserve <= self.quota
+        """Whether that many bits more are within the quota."""
+        return self.spent + bits + (self.reserve if layer == LAYER_REST else 0) <= self.quota
 
     def count(self, bits: int, layer: int, index: int) -> None:
         self.spent += bits
-        self.cost[layer] += bits * STEPS[index]
-        self.bits += bits * (1 - layer)
+        self.cost[layer] += bits * fall(layer, index)
 
 
 @dataclass
@@ -236,7 +258,7 @@ class _Stream:
             for stripe in range(-(-grid.columns // STRIPE)):
                 slot = self.slots[layer, phase, plane, stripe]
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
-                if slot.has_symbols() and abs(self.target - slot.index) >= CLOSE_FAR:
+                if slot.has_symbols() and not -CLOSE_FINER < self.target - slot.index < CLOSE_COARSER:
                     yield self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
@@ -284,7 +306,7 @@ class _Stream:
                     slot.put(coded)
                     slot.next = last
                 elif not thin(rest, slot.next, last):
-                    self.stopped[slot.layer] = True
+                    self._stop(LAYER_REST)
                     return
         slot.waiting = blocks[slot.next - start :]
 
@@ -334,7 +356,7 @@ class _Stream:
             slot.begin, slot.index, slot.room = slot.next, self.last_index, self.packet_size - overhead
             if self.rate:
                 if not self.rate.allows(8 * overhead + 7, slot.layer):
-                    self.stopped[slot.layer] = True
+                    self._stop(slot.layer)
                     slot.begin = None
                     return False
                 self.rate.spent += 8 * overhead + 7  # 7: padding
@@ -344,14 +366,18 @@ class _Stream:
         """Count bits against the quota; False when it does not allow them."""
         if self.rate:
             if not self.rate.allows(bits, slot.layer):
-                self.stopped[slot.layer] |= slot.layer == LAYER_FIRST
+                if slot.layer == LAYER_FIRST:
+                    self._stop(LAYER_FIRST)
                 return False
             self.rate.count(bits, slot.layer, slot.index)
         return True
 
+    def _stop(self, layer: int) -> None:
+        """The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted."""
+        self.stopped[layer] = self.stopped[LAYER_REST] = True
+
     def _close(self, slot: _Slot) -> bytes:
-        index = slot.index
-        return pack(Packet(self.description, index, (slot.section(),)))
+        return pack(Packet(self.description, slot.index, (slot.section(),)))
 
     def _finish(self) -> Iterator[bytes]:
         """The packets that are still open, put together where they have one index and fit."""

@@ -77,6 +77,11 @@ static uint8_t is_empty(const obc_slot *slot) {
     return slot->end == slot->start && slot->fill == 0u;
 }
 
+/* The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted. */
+static void stop(obc_encoder *e, uint8_t layer) {
+    e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
+}
+
 /* See to it that the slot has an open packet; 0 when the quota does not allow one. */
 static uint8_t open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
                            uint8_t phase, uint8_t stripe) {
@@ -98,7 +103,7 @@ static uint8_t open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plan
                                                      stripe * (rows * OBC_STRIPE) + slot->next));
     overhead = 8u * (slot->start + CRC) + 7u;
     if (!obc_rate_allows(e, overhead, layer)) {
-        e->stopped[layer] = 1;
+        stop(e, layer);
         return 0;
     }
     e->spent += overhead;
@@ -177,7 +182,7 @@ static uint8_t code_first_run(obc_encoder *e, obc_slot *slot, const place *at) {
             }
             if (!obc_rate_allows(e, bits, at->layer)) {
                 return_to(slot, &m);
-                e->stopped[at->layer] = 1;
+                stop(e, at->layer);
                 return 0;
             }
             obc_rate_count(e, bits, at->layer, slot->index);
@@ -349,7 +354,7 @@ static uint8_t code_rest_run(obc_encoder *e, obc_slot *slot, const place *at) {
             }
             obc_restore_count(e, slot, run, old, blocks);
             if (!thin(group + i, blocks)) {
-                e->stopped[at->layer] = 1;
+                stop(e, at->layer);
                 return 0;
             }
         }
@@ -403,6 +408,7 @@ obc_status obc_reset(obc_encoder *e, const obc_config *config) {
     e->phase_slots = (uint16_t)slots;
     e->layer_slots = (uint16_t)(slots << config->interleave_log2);
     e->planes = planes;
+    obc_rate_begin(e);
     e->magic = MAGIC;
     return OBC_OK;
 }
@@ -471,7 +477,7 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     at.run.column = (uint16_t)(p->base + shift + ((uint32_t)e->job_stripe * OBC_STRIPE << across));
                     slot = &e->slot[at.layer * e->layer_slots + e->job_phase * e->phase_slots + p->slots + at.stripe];
                     far = (int)e->target - (int)slot->index;
-                    if ((slot->open && !is_empty(slot) && (far >= OBC_CLOSE_FAR || far <= -OBC_CLOSE_FAR)) ||
+                    if ((slot->open && !is_empty(slot) && (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
                         (at.layer ? code_rest_run(e, slot, &at) : code_first_run(e, slot, &at))) {
                         *full = slot;
                         return 1;

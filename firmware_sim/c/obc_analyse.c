@@ -37,17 +37,26 @@ static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, i
     return energy;
 }
 
-/* Sums over units 2 to 8, three or four at a time: a word of samples is loaded once for all of them. */
+/* Four words of samples and of one unit's weights. */
+static int32_t add_four(const uint32_t *d, const uint32_t *w, int32_t sum) {
+    sum = __smlad((int16x2_t)d[0], (int16x2_t)w[0], sum);
+    sum = __smlad((int16x2_t)d[1], (int16x2_t)w[1], sum);
+    sum = __smlad((int16x2_t)d[2], (int16x2_t)w[2], sum);
+    return __smlad((int16x2_t)d[3], (int16x2_t)w[3], sum);
+}
+
+/* Sums over units 2 to 8, three or four at a time: samples are loaded once for all of them. */
 static void project(const block_word *d, int32_t *a) {
     const uint32_t *w = obc_weights[1];
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     uint32_t i;
-    for (i = 0; i < BLOCK_WORDS; i++) {
-        int16x2_t pair = (int16x2_t)d[i];
-        s0 = __smlad(pair, (int16x2_t)w[i], s0);
-        s1 = __smlad(pair, (int16x2_t)w[i + BLOCK_WORDS], s1);
-        s2 = __smlad(pair, (int16x2_t)w[i + 2 * BLOCK_WORDS], s2);
-        s3 = __smlad(pair, (int16x2_t)w[i + 3 * BLOCK_WORDS], s3);
+    for (i = 0; i < BLOCK_WORDS; i += 4u) {
+        uint32_t four[4];
+        memcpy(four, d + i, sizeof four);
+        s0 = add_four(four, w + i, s0);
+        s1 = add_four(four, w + BLOCK_WORDS + i, s1);
+        s2 = add_four(four, w + 2 * BLOCK_WORDS + i, s2);
+        s3 = add_four(four, w + 3 * BLOCK_WORDS + i, s3);
     }
     a[0] = s0;
     a[1] = s1;
@@ -55,11 +64,12 @@ static void project(const block_word *d, int32_t *a) {
     a[3] = s3;
     w = obc_weights[5];
     s0 = s1 = s2 = 0;
-    for (i = 0; i < BLOCK_WORDS; i++) {
-        int16x2_t pair = (int16x2_t)d[i];
-        s0 = __smlad(pair, (int16x2_t)w[i], s0);
-        s1 = __smlad(pair, (int16x2_t)w[i + BLOCK_WORDS], s1);
-        s2 = __smlad(pair, (int16x2_t)w[i + 2 * BLOCK_WORDS], s2);
+    for (i = 0; i < BLOCK_WORDS; i += 4u) {
+        uint32_t four[4];
+        memcpy(four, d + i, sizeof four);
+        s0 = add_four(four, w + i, s0);
+        s1 = add_four(four, w + BLOCK_WORDS + i, s1);
+        s2 = add_four(four, w + 2 * BLOCK_WORDS + i, s2);
     }
     a[4] = s0;
     a[5] = s1;

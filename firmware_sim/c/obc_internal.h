@@ -37,7 +37,8 @@ uint8_t obc_code_rest(obc_encoder *e, obc_slot *slot, const obc_run *run, const 
 void obc_restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *run, const uint8_t *old, uint8_t blocks);
 
 /* obc_rate.c */
-uint8_t obc_rate_target(const obc_encoder *e, uint16_t row);
+void obc_rate_begin(obc_encoder *e);
+uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
 uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer);
 void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index);
 

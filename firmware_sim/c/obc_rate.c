@@ -1,41 +1,59 @@
 /* Rate control of the streaming mode: the target index from what is left of the quota. onboard/stream.py, _Rate. */
 #include "obc_internal.h"
 
-uint8_t obc_rate_target(const obc_encoder *e, uint16_t row) {
+/* What the bits of a layer are inversely proportional to. */
+static uint32_t fall(uint8_t layer, uint32_t index) {
+    uint32_t n = layer == OBC_LAYER_FIRST ? index / 2u : 5u * index / 4u;
+    return (uint32_t)obc_step[n % 32u] << (n / 32u);
+}
+
+void obc_rate_begin(obc_encoder *e) {
+    uint8_t layer;
+    for (layer = 0; layer < 2u; layer++) {
+        e->recent[layer] = (uint64_t)obc_prior_cost[layer] * e->plane[0].columns;
+    }
+}
+
+uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
     const obc_plane *luma = &e->plane[0];
-    uint32_t quota = 8u * e->config.quota;
+    uint32_t quota = 8u * e->config.quota, prior_rows = OBC_PRIOR_ROWS + luma->rows / OBC_PRIOR_SHARE;
     uint64_t left = quota > e->spent ? quota - e->spent : 0u;
-    uint64_t ahead = 0;
-    uint64_t step;
+    uint64_t mean[2], first, rest;
     uint8_t layer, low = 0, high = OBC_MAX_INDEX;
     left = left * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / e->config.packet_size;
     for (layer = 0; layer < 2u; layer++) {
         uint32_t done = row > layer ? (uint32_t)row - layer : 0u;
-        uint64_t prior = (uint64_t)OBC_PRIOR_ROWS * luma->columns * obc_prior_cost[layer];
-        ahead += (prior + e->cost[layer]) / (OBC_PRIOR_ROWS + done) * (luma->rows - done);
+        uint64_t prior = (uint64_t)obc_prior_cost[layer] * luma->columns;
+        if (done) {
+            e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
+            e->seen[layer] = e->cost[layer];
+        }
+        mean[layer] = (prior_rows * prior + e->cost[layer]) / (prior_rows + done);
+        if (mean[layer] < e->recent[layer]) {
+            mean[layer] = e->recent[layer];
+        }
     }
-    step = ahead / (left ? left : 1u);
-    while (low < high) { /* the finest index whose step is not below */
+    rest = mean[OBC_LAYER_REST] * (luma->rows - (row ? row - 1u : 0u));
+    first = mean[OBC_LAYER_FIRST] * ((uint32_t)luma->rows - row);
+    while (low < high) { /* the finest index at which what is to come fits */
         uint8_t middle = (uint8_t)((low + high) / 2);
-        if (obc_step[middle] < step) {
+        if (first / fall(OBC_LAYER_FIRST, middle) + rest / fall(OBC_LAYER_REST, middle) > left) {
             low = (uint8_t)(middle + 1);
         } else {
             high = middle;
         }
     }
+    e->reserve = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / fall(OBC_LAYER_FIRST, low);
     return low;
 }
 
 uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer) {
-    uint32_t row = e->plane[0].row;
-    uint64_t reserve = layer ? (uint64_t)(e->bits_first / (row + 1u)) * (e->plane[0].rows - 1u - row) : 0u;
-    return !e->config.quota || e->spent + bits + reserve <= 8u * e->config.quota;
+    return !e->config.quota || e->spent + bits + (layer ? e->reserve : 0u) <= 8u * e->config.quota;
 }
 
 void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
-    e->spent += bits;
-    e->cost[layer] += (uint64_t)bits * obc_step[index];
-    if (layer == OBC_LAYER_FIRST) {
-        e->bits_first += bits;
+    if (e->config.quota) {
+        e->spent += bits;
+        e->cost[layer] += (uint64_t)bits * fall(layer, index);
     }
 }
