@@ -68,8 +68,18 @@ def host_library(folder: Path, limits: Limits = ROOMY, options: tuple[str, ...] 
     out = folder / "libobc.so"
     sources = [str(SOURCES / name) for name in (*ENCODER, "host.c")]
     run(
-        [host_compiler(), *STRICT, *options, *limits.defines(), "-fPIC", "-shared", f"-I{folder}", "-o", str(out)]
-        + sources
+        [
+            host_compiler(),
+            *STRICT,
+            *options,
+            *limits.defines(),
+            "-fPIC",
+            "-shared",
+            f"-I{folder}",
+            "-o",
+            str(out),
+            *sources,
+        ]
     )
     return out
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, decompress, describe
+from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe
 from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
@@ -36,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
     parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
+    parser.add_argument("--stream", action="store_true", help="one pass, byte for byte as a microcontroller codes it")
+    parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
@@ -89,23 +91,28 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     picture = read_raw(path, options.raw) if options.raw else read_picture(path)
     began = perf_counter()
     try:
-        data = compress(
-            picture,
-            budget=options.budget,
-            bpp=options.bpp,
-            quality=options.quality,
-            scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
-            packet_size=options.packet,
-            interleave=options.interleave,
-            gray=options.gray,
-            image_id=options.image_id,
-            window=read_window(options.window),
-            curve=options.curve,
-            no_data=options.no_data,
-            source_id=options.source_id,
-            capture_time_ms=options.time,
-            metadata=options.metadata,
-            model=options.model,
+        data = (
+            stream(picture, options)
+            if options.stream
+            else compress(
+                picture,
+                budget=options.budget,
+                bpp=options.bpp,
+                quality=options.quality,
+                scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
+                packet_size=options.packet,
+                interleave=options.interleave,
+                gray=options.gray,
+                image_id=options.image_id,
+                tag=options.tag,
+                window=read_window(options.window),
+                curve=options.curve,
+                no_data=options.no_data,
+                source_id=options.source_id,
+                capture_time_ms=options.time,
+                metadata=options.metadata,
+                model=options.model,
+            )
         )
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
@@ -125,6 +132,30 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
     write_bytes(output, data)
     return result
+
+
+def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    """The picture in one pass. Options that a stream does not have are refused, not ignored."""
+    given = [
+        name
+        for name in ("bpp", "window", "no_data", "source_id", "time", "metadata")
+        if getattr(options, name) is not None
+    ]
+    if given or options.scale == "auto":
+        raise InputError(f"--stream does not go with --{(given or ['scale auto'])[0].replace('_', '-')}")
+    packets = compress_stream(
+        picture,
+        budget=options.budget,
+        quality=options.quality,
+        scale=int(options.scale or 1),  # type: ignore[arg-type]
+        packet_size=options.packet,
+        interleave=options.interleave,
+        gray=options.gray,
+        image_id=options.image_id or 0,
+        tag=options.tag or 0,
+        model=options.model,
+    )
+    return b"".join(packets)
 
 
 def summary(r: dict[str, Any]) -> str:

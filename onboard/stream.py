@@ -10,10 +10,10 @@ decoder reads the result. What is coded when, exactly:
   the first latents of row y. Behind the last row, layer 1 of that row follows. Within one row and layer: phase by
   phase, and within a phase stripe by stripe.
 - Each (plane, phase, stripe, layer) has a packet of its own, opened when its first symbol comes, with one section. A
-  symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the open
-  packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised anew:
-  a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target is
-  finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER.
+  symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
+  open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
+  anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
+  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
@@ -23,18 +23,15 @@ decoder reads the result. What is coded when, exactly:
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from onboard.encoder import LENGTH_FIELD, Effort, analyse_picture, threshold_energy
 from onboard.errors import InputError
-from onboard.kernels import entropy as e
 from onboard.model import Model
-from onboard.planes import Phase, block_grid, phases, plane_count
+from onboard.planes import block_grid, phases
+from onboard.symbols import Candidate, Slot, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
@@ -58,33 +55,24 @@ MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 CLOSE_FINER = 12
 CLOSE_COARSER = 40
-# Rate control starts from these costs of a luma block (layer 0, layer 1; mean of training pictures), as if they had been
-# seen for PRIOR_ROWS rows and one PRIOR_SHARE-th of the picture's.
+# Rate control starts from these costs of a luma block (layer 0, layer 1; mean of training pictures), as if they had
+# been seen for PRIOR_ROWS rows and one PRIOR_SHARE-th of the picture's.
 PRIOR_COST = (665, 9650)
 PRIOR_ROWS = 2
 PRIOR_SHARE = 4
 PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
 
-Word = tuple[int, int]  # value, bits
-
-
-class Candidate(NamedTuple):
-    """Latents 2 to 8 of a block and their prediction; None in its place is a block of group 1."""
-
-    latents: list[int]
-    prediction: list[int]
-
 
 def fall(layer: int, index: int) -> int:
-    """What the bits of a layer are inversely proportional to: 2^(index / 64) for layer 0, 2^(5 index / 128) for layer 1."""
+    """What a layer's bits are inversely proportional to: 2^(index / 64) for layer 0, 2^(5 index / 128) for layer 1."""
     n = index // 2 if layer == LAYER_FIRST else 5 * index // 4
     return STEPS[n % 32] << (n // 32)
 
 
 class _Rate:
-    """Target index from what is left of the quota. A row's cost is its bits times `fall`, which is about the same at any
-    index; rows to come are taken to cost what rows did so far (and PRIOR_COST, at first), or what the last ones did if
-    that is more.
+    """Target index from what is left of the quota. A row's cost is its bits times `fall`, which is about the same at
+    any index; rows to come are taken to cost what rows did so far (and PRIOR_COST, at first), or what the last ones
+    did if that is more.
 
     Attributes:
         spent: most bits that the stream has if it ends now.
@@ -134,76 +122,17 @@ class _Rate:
         self.cost[layer] += bits * fall(layer, index)
 
 
-@dataclass
-class _Slot:
-    """One (plane, phase, stripe, layer): its open packet, and what contexts look at.
-
-    Block numbers count from the stripe's first block.
-
-    Attributes:
-        offset: number of the stripe's first block in phase order.
-        width, total: blocks across, blocks in all.
-        next: first block that is not coded yet.
-        begin: first block of the open packet, None when none is open; index: its quantiser index; room: its bytes.
-        payload, acc, fill: bits so far.
-        q, size: quantised first latents and residual sizes (layer 0); count: activity (layer 1); by block.
-        waiting: candidates of a quad that reaches into the next row.
-    """
-
-    plane: int
-    phase: int
-    layer: int
-    offset: int
-    width: int
-    total: int
-    next: int = 0
-    begin: int | None = None
-    index: int = 0
-    room: int = 0
-    payload: bytearray = field(default_factory=bytearray)
-    acc: int = 0
-    fill: int = 0
-    q: dict[int, int] = field(default_factory=dict)
-    size: dict[int, int] = field(default_factory=dict)
-    count: dict[int, int] = field(default_factory=dict)
-    waiting: list[Candidate | None] = field(default_factory=list)
-
-    def has_symbols(self) -> bool:
-        return self.begin is not None and bool(self.payload or self.fill)
-
-    def fits(self, bits: int) -> bool:
-        return 8 * len(self.payload) + self.fill + bits <= 8 * self.room
-
-    def put(self, words: list[Word]) -> None:
-        for value, length in words:
-            self.acc = self.acc << length | value
-            self.fill += length
-            while self.fill >= 8:
-                self.fill -= 8
-                self.payload.append(self.acc >> self.fill & 255)
-            self.acc &= (1 << self.fill) - 1
-
-    def section(self) -> Section:
-        """Pad with ones; no packet is open then."""
-        assert self.begin is not None
-        if self.fill:
-            self.put([((1 << (8 - self.fill)) - 1, 8 - self.fill)])
-        made = Section(self.plane, self.layer, self.phase, self.offset + self.begin, bytes(self.payload))
-        self.payload.clear()
-        self.begin = None
-        return made
-
-    def at_hand(self, n: int) -> tuple[bool, bool]:
-        """Whether the neighbours W and N of block `n` are in the section."""
-        assert self.begin is not None
-        return n % self.width > 0 and n - 1 >= self.begin, n - self.width >= self.begin
-
-
 class _Stream:
     """Codes one picture; `packets` yields in emission order."""
 
     def __init__(
-        self, picture: np.ndarray, description: Description, model: Model, packet_size: int, index: int, quota: int
+        self,
+        picture: np.ndarray,
+        description: Description,
+        model: Model,
+        packet_size: int,
+        index: int,
+        quota: int | None,
     ) -> None:
         encoding = analyse_picture(picture, description, model, 0, Effort(0, 0))
         self.planes = encoding.planes
@@ -218,13 +147,13 @@ class _Stream:
         self.first = [np.zeros((p.rows, p.columns), np.int64) for p in self.planes]
         self.candidates = [np.zeros((p.rows, p.columns), bool) for p in self.planes]
         self.grids = [phases(p.rows, p.columns, description.interleave_log2) for p in self.planes]
-        self.slots: dict[tuple[int, int, int, int], _Slot] = {}
+        self.slots: dict[tuple[int, int, int, int], Slot] = {}
         for plane, grids in enumerate(self.grids):
             for phase, grid in enumerate(grids):
                 for stripe in range(-(-grid.columns // STRIPE)):
                     width = min(STRIPE, grid.columns - stripe * STRIPE)
                     for layer in (LAYER_FIRST, LAYER_REST):
-                        self.slots[layer, phase, plane, stripe] = _Slot(
+                        self.slots[layer, phase, plane, stripe] = Slot(
                             plane, phase, layer, stripe * STRIPE * grid.rows, width, width * grid.rows
                         )
 
@@ -262,7 +191,7 @@ class _Stream:
                     yield self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
-    def _first(self, slot: _Slot, y: int, columns: list[int]) -> Iterator[bytes]:
+    def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 0 of one row of a stripe."""
         kept = self.planes[slot.plane]
         start, end = slot.next, slot.next + slot.width
@@ -285,7 +214,7 @@ class _Stream:
                     self.first[slot.plane][y, columns[n - start]] = slot.q[n] * step
                 slot.next += run
 
-    def _rest(self, slot: _Slot, y: int, columns: list[int]) -> Iterator[bytes]:
+    def _rest(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 1 of one row of a stripe, as far as its quads are complete."""
         blocks = slot.waiting + [self._candidate(slot.plane, y, x) for x in columns]
         start = slot.next
@@ -310,10 +239,10 @@ class _Stream:
                     return
         slot.waiting = blocks[slot.next - start :]
 
-    def _steps(self, slot: _Slot) -> np.ndarray:
+    def _steps(self, slot: Slot) -> np.ndarray:
         return self.model.steps(self.model.plane_index(slot.index, slot.plane))
 
-    def _words(self, slot: _Slot) -> list[int]:
+    def _words(self, slot: Slot) -> list[int]:
         return self.words[self.model.table_set(self.model.plane_index(slot.index, slot.plane))]
 
     def _candidate(self, plane: int, y: int, x: int) -> Candidate | None:
@@ -324,12 +253,10 @@ class _Stream:
         xs = max(x - 1, 0), x, min(x + 1, kept.columns - 1)
         around = [int(first[j, i] - first[y, x]) for j in ys for i in xs]
         del around[4]
-        prediction = [
-            clamp16((sum(m * a for m, a in zip(row, around, strict=True)) + 128) >> 8) for row in self.matrix
-        ]
+        prediction = [clamp16((sum(m * a for m, a in zip(row, around, strict=True)) + 128) >> 8) for row in self.matrix]
         return Candidate([int(z) for z in kept.latents[y * kept.columns + x, 1:]], prediction)
 
-    def _quantise(self, slot: _Slot, candidate: Candidate | None) -> list[int] | None:
+    def _quantise(self, slot: Slot, candidate: Candidate | None) -> list[int] | None:
         """Quantised latents 2 to 8, None for a block that is better off in group 1: kernels.analyse.quantise_rest."""
         if candidate is None:
             return None
@@ -344,7 +271,7 @@ class _Stream:
         worth = int(self.model.steps(self.model.plane_index(self.target, slot.plane))[1]) ** 2 * self.model.price
         return q if gain > worth * bits >> 8 else None
 
-    def _open(self, slot: _Slot) -> bool:
+    def _open(self, slot: Slot) -> bool:
         """See to it that the slot has an open packet; False when the quota does not allow one."""
         if self.stopped[slot.layer]:
             return False
@@ -362,7 +289,7 @@ class _Stream:
                 self.rate.spent += 8 * overhead + 7  # 7: padding
         return True
 
-    def _spend(self, bits: int, slot: _Slot) -> bool:
+    def _spend(self, bits: int, slot: Slot) -> bool:
         """Count bits against the quota; False when it does not allow them."""
         if self.rate:
             if not self.rate.allows(bits, slot.layer):
@@ -376,7 +303,7 @@ class _Stream:
         """The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted."""
         self.stopped[layer] = self.stopped[LAYER_REST] = True
 
-    def _close(self, slot: _Slot) -> bytes:
+    def _close(self, slot: Slot) -> bytes:
         return pack(Packet(self.description, slot.index, (slot.section(),)))
 
     def _finish(self) -> Iterator[bytes]:
@@ -408,7 +335,7 @@ def stream(
     *,
     packet_size: int = MAX_PACKET,
     index: int = 0,
-    quota: int = 0,
+    quota: int | None = None,
 ) -> Iterator[bytes]:
     """Packets of a picture in emission order.
 
@@ -417,7 +344,7 @@ def stream(
         description: scale at most 4, no window, picture id and tag given.
         packet_size: most bytes of a packet, 48 to 65535.
         index: quantiser index, when there is no quota.
-        quota: most bytes of the stream; 0 is none.
+        quota: most bytes of the stream; None: `index` rules.
     """
     if description.window is not None or picture.dtype != np.uint8:
         raise InputError("streams are made of 8-bit pictures only")
@@ -425,143 +352,13 @@ def stream(
         raise InputError(f"scale {description.scale}: a stream has 1, 2 or 4")
     if not MIN_PACKET <= packet_size <= MAX_PACKET:
         raise InputError(f"packet size {packet_size}: must be {MIN_PACKET} to {MAX_PACKET} bytes")
-    if quota and not MIN_PACKET <= quota <= MAX_QUOTA:
+    if quota is not None and not MIN_PACKET <= quota <= MAX_QUOTA:
         raise InputError(f"quota {quota}: must be {MIN_PACKET} to {MAX_QUOTA} bytes")
     return _Stream(picture, description, model, packet_size, index, quota).packets()
 
 
-def first_symbol(slot: _Slot, words: list[int]) -> tuple[int, list[Word]]:
-    """(blocks, words) of the longest run, or the one block, from `slot.next` on. FORMAT.md section 5.2."""
-    n, q = slot.next, slot.q
-    prediction, context = first_context(slot, n)
-    r = q[n] - prediction
-    slot.size[n] = min(abs(r), 31)
-    table = e.FIRST_BASE + context * e.FIRST_SYMBOLS
-    longest = {0: 4, 1: 2}.get(context, 1) if r == 0 else 1
-    run = 1
-    while run < longest and (n + run) % slot.width and q[n + run] == first_context(slot, n + run)[0]:
-        slot.size[n + run] = 0
-        run += 1
-    if run >= 2:
-        run = run & ~1
-        return run, [split(words[table + (e.FIRST_FOUR if run == 4 else e.FIRST_PAIR)])]
-    if abs(r) <= e.FIRST_DIRECT:
-        return 1, [split(words[table + e.FIRST_DIRECT + r])]
-    b, raw = bucket(abs(r) - e.FIRST_DIRECT - 1)
-    return 1, [split(words[table + 2 * e.FIRST_DIRECT + 1 + b]), (raw << 1 | (r < 0), b + 2)]
-
-
-def first_context(slot: _Slot, n: int) -> tuple[int, int]:
-    """Prediction and context of a first latent. FORMAT.md section 5.2."""
-    q, size, width = slot.q, slot.size, slot.width
-    west, north = slot.at_hand(n)
-    if not north:
-        if not west:
-            return 0, e.FIRST_ALONE
-        return q[n - 1], sum(6 * size[n - 1] >= level for level in e.FIRST_LEVELS)
-    qn = prediction = q[n - width]
-    total, terms = size[n - width], 1
-    if (n + 1) % width:
-        total += size[n - width + 1] + abs(qn - q[n - width + 1])
-        terms += 2
-    if west:
-        qw = prediction = q[n - 1]
-        total += size[n - 1]
-        terms += 1
-        assert slot.begin is not None
-        if n - width - 1 >= slot.begin:
-            qnw = q[n - width - 1]
-            total += abs(qw - qnw) + abs(qn - qnw)
-            terms += 2
-            prediction = sorted((qw, qn, qw + qn - qnw))[1]
-    return prediction, sum(6 * total // terms >= level for level in e.FIRST_LEVELS)
-
-
-def rest_symbol(
-    slot: _Slot, words: list[int], rest: dict[int, list[int] | None], end: int
-) -> tuple[int, list[Word]]:
-    """(block behind, words) of the run of quads, or the quad, from `slot.next` on. FORMAT.md section 5.3."""
-    n = slot.next
-    last = min(n + QUAD, end)
-    activity = 2 * west_north(slot, n)[0]
-    for i in range(n, last):
-        activity += west_north(slot, i)[1] if i - slot.width < n else 0
-    context = 2 * sum(activity >= level for level in e.QUAD_LEVELS) + (west_north(slot, n)[0] > 0)
-    symbol = signs(rest, n, last)
-    if symbol in (0, 15):
-        longest = 4 if symbol == 0 and context == 0 else 2
-        run = 1
-        while run < longest and n + QUAD * (run + 1) <= end and signs(rest, n + QUAD * run, n + QUAD * (run + 1)) == symbol:
-            run += 1
-        if run >= 2:
-            run = run & ~1
-            last = n + QUAD * run
-            symbol = e.QUAD_ONES if symbol else (e.QUAD_ZEROS4 if run == 4 else e.QUAD_ZEROS)
-    coded = [split(words[e.QUAD_BASE + context * e.QUAD_SYMBOLS + symbol])]
-    for i in range(n, last):
-        latents = rest[i]
-        slot.count[i] = 0
-        if latents is not None:
-            coded += block_words(latents, words, sum(west_north(slot, i)) >= e.MASK_LEVEL)
-            slot.count[i] = 1 + sum(q != 0 for q in latents)
-    return last, coded
-
-
-def block_words(q: list[int], words: list[int], context: bool) -> list[Word]:
-    """Latents 2 to 8 of one block. FORMAT.md section 5.3."""
-    sizes = [abs(v) for v in q]
-    mask = sum((s > 0) << u for u, s in enumerate(sizes))
-    nonzero, largest = mask.bit_count(), max(sizes)
-    coded = [split(words[e.MASK_BASE + context * e.MASK_SYMBOLS + (mask + 128 if largest == 1 else mask)])]
-    ones = before = 0
-    for u, size in enumerate(sizes):
-        if size == 0:
-            continue
-        if largest > 1:
-            forced = ones == nonzero - 1 and before == ones
-            table = e.SIZE_BASE + e.SIZE_SYMBOLS * (e.SIZE_FORCED if forced else 4 * (u > 1) + min(nonzero, 6) // 2)
-            before += 1
-            ones += size == 1
-            if size <= e.SIZE_DIRECT:
-                coded.append(split(words[table + size - 1]))
-            else:
-                b, raw = bucket(size - 1 - e.SIZE_DIRECT)
-                coded += [split(words[table + e.SIZE_DIRECT + b]), (raw, b + 1)]
-        coded.append((int(q[u] < 0), 1))
-    return coded
-
-
-def thin(rest: dict[int, list[int] | None], begin: int, end: int) -> bool:
-    """Send the last group-2 block of a run to group 1; False when there is none."""
-    for n in range(end - 1, begin - 1, -1):
-        if rest[n] is not None:
-            rest[n] = None
-            return True
-    return False
-
-
-def signs(rest: dict[int, list[int] | None], begin: int, end: int) -> int:
-    return sum((rest[n] is not None) << (3 - (n - begin)) for n in range(begin, end))
-
-
-def west_north(slot: _Slot, n: int) -> tuple[int, int]:
-    """Activity of the neighbours W and N of block `n`; 0 for one that is not in the section."""
-    west, north = slot.at_hand(n)
-    return slot.count.get(n - 1, 0) if west else 0, slot.count.get(n - slot.width, 0) if north else 0
-
-
 def clamp16(value: int) -> int:
     return min(max(value, -32768), 32767)
-
-
-def bucket(excess: int) -> tuple[int, int]:
-    """(bucket, raw bits) of a value past the direct range."""
-    b = (excess + 2).bit_length() - 2
-    return b, excess - ((2 << b) - 2)
-
-
-def split(word: int) -> Word:
-    return word >> 4, word & 15
 
 
 def key_of(section: Section) -> tuple[int, int, int, int]:

@@ -29,7 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_talk(near)
     export = commands.add_parser("export-c", help="write a model as a C header for the microcontroller's encoder")
     export.add_argument("model", nargs="?", metavar="MODEL", help="the model; the shipped one by default")
-    export.add_argument("-o", "--out", required=True, metavar="HEADER", help='header to write, such as obc_model.h; or "-"')
+    export.add_argument(
+        "-o", "--out", required=True, metavar="HEADER", help='header to write, such as obc_model.h; or "-"'
+    )
     add_talk(export)
     paper = commands.add_parser("paper", help="reproduce the MSE of Taha et al. 2025 by the paper's protocol")
     paper.add_argument("--images", type=Path, required=True, metavar="DIR", help="the Waterloo pictures")

@@ -10,12 +10,30 @@ from onboard import stream, wire
 from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
-_WIRE = "MAGIC VERSION MIN_PACKET MAX_SIDE BLOCK STRIPE QUAD MAX_INDEX".split()
-_STREAM = "MAX_QUOTA KEEP_INDEX CLOSE_FINER CLOSE_COARSER PRIOR_ROWS PRIOR_SHARE PACKET_COST".split()
-_ENTROPY = (
-    "FIRST_DIRECT FIRST_PAIR FIRST_FOUR FIRST_SYMBOLS FIRST_ALONE QUAD_ZEROS QUAD_ONES QUAD_ZEROS4 QUAD_SYMBOLS UNITS "
-    "MASK_SYMBOLS MASK_LEVEL SIZE_DIRECT SIZE_SYMBOLS SIZE_FORCED FIRST_BASE QUAD_BASE MASK_BASE SIZE_BASE SET_SYMBOLS"
-).split()
+_WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
+_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "PRIOR_ROWS", "PRIOR_SHARE", "PACKET_COST"]
+_ENTROPY = [
+    "FIRST_DIRECT",
+    "FIRST_PAIR",
+    "FIRST_FOUR",
+    "FIRST_SYMBOLS",
+    "FIRST_ALONE",
+    "QUAD_ZEROS",
+    "QUAD_ONES",
+    "QUAD_ZEROS4",
+    "QUAD_SYMBOLS",
+    "UNITS",
+    "MASK_SYMBOLS",
+    "MASK_LEVEL",
+    "SIZE_DIRECT",
+    "SIZE_SYMBOLS",
+    "SIZE_FORCED",
+    "FIRST_BASE",
+    "QUAD_BASE",
+    "MASK_BASE",
+    "SIZE_BASE",
+    "SET_SYMBOLS",
+]
 _SAMPLES = 4  # samples that a 32-bit word of pixels holds; UXTB16 takes 0 and 2, then 1 and 3
 _LINE = 118
 
@@ -50,8 +68,8 @@ def header(model: Model) -> str:
         _table("uint8_t obc_shift[8]", model.shift),
         _table("uint8_t obc_first_context[]", _contexts(entropy.FIRST_LEVELS)),
         _table("uint8_t obc_quad_context[]", _contexts(entropy.QUAD_LEVELS)),
-        "/* Weights, eight units of 64, and the prediction of seven latents from eight neighbours and the block itself. For\n"
-        " * SMLAD they are pairs of halfwords: weights in the order in which UXTB16 unpacks samples. */\n"
+        "/* Weights, eight units of 64; prediction of seven latents from eight neighbours and the block itself. For\n"
+        " * SMLAD both are pairs of halfwords, the weights in the order in which UXTB16 unpacks samples. */\n"
         "#if OBC_DSP",
         _table("uint32_t obc_weights[8][32]", _pairs(weights)),
         _table("uint32_t obc_prediction[7][4]", _pairs(matrix)),
