@@ -121,7 +121,7 @@ def compress(
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    job = _encoder.Job(picture, base, known, content, packet_size, extensions, tag)
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag)
     if quality is not None:
         if scale == "auto":
             raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')

@@ -20,7 +20,7 @@ from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
-MASK_CONCEALED = 0
+MISSING = 255  # no quantiser index
 
 
 @dataclass
@@ -28,19 +28,19 @@ class PlaneState:
     """What has arrived of one plane, raster order.
 
     Attributes:
-        first: int16 (blocks,) dequantised first latents; has_first uint8 (blocks,).
-        rest: int16 (blocks, 7) dequantised residuals of latents 2 to 8; group uint8; has_rest uint8.
-        step: uint16 (blocks,) quantiser step of unit 2 in sixteenths, per block (0 where layer 1 is missing).
+        first: int16 (blocks,) dequantised first latents.
+        rest: int16 (blocks, 7) dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
+        first_index, rest_index: uint8 (blocks,) quantiser index of the packet that brought the block's layer 0 and 1,
+            MISSING where none did. The finer of two copies stays, so the order of packets does not matter.
     """
 
     rows: int
     columns: int
     first: np.ndarray
-    has_first: np.ndarray
     rest: np.ndarray
     group: np.ndarray
-    has_rest: np.ndarray
-    step: np.ndarray
+    first_index: np.ndarray
+    rest_index: np.ndarray
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> PlaneState:
@@ -49,12 +49,24 @@ class PlaneState:
             rows,
             columns,
             np.zeros(n, np.int16),
-            np.zeros(n, np.uint8),
             np.zeros((n, 7), np.int16),
             np.zeros(n, np.uint8),
-            np.zeros(n, np.uint8),
-            np.zeros(n, np.uint16),
+            np.full(n, MISSING, np.uint8),
+            np.full(n, MISSING, np.uint8),
         )
+
+    def usual_index(self) -> int:
+        """The packet index that brought most blocks, whatever the order they came in; MISSING for none."""
+        arrived = np.bincount(np.concatenate([self.first_index, self.rest_index]), minlength=MISSING + 1)[:MISSING]
+        return int(arrived.argmax()) if arrived.any() else MISSING
+
+    @property
+    def has_first(self) -> np.ndarray:
+        return self.first_index != MISSING
+
+    @property
+    def has_rest(self) -> np.ndarray:
+        return self.rest_index != MISSING
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,6 @@ class Decoding:
     description: Description
     model: Model
     planes: list[PlaneState] = field(init=False)
-    index: int = 0  # quantiser index of the last packet used; decoders that adapt to it look here
     bad_sections: int = 0
     skipped_sections: int = 0
 
@@ -93,7 +104,6 @@ class Decoding:
                     continue
                 try:
                     self._apply(section, packet.index)
-                    self.index = packet.index
                 except SectionError:
                     self.bad_sections += 1
 
@@ -117,23 +127,20 @@ class Decoding:
             q = np.empty(total, np.int16)
             end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch, q)
             _check(end)
-            where = order[begin:end]
             first = np.empty(end - begin, np.int16)
             dequantise(q[begin:end], int(steps[0]), first)
-            state.first[where] = first
-            state.has_first[where] = 1
+            where, better = _finer(order[begin:end], state.first_index, packet_index)
+            state.first[where] = first[better]
         else:
             group, q = np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
             end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch, group, q)
             _check(end)
-            where = order[begin:end]
             rest = np.empty((end - begin, 7), np.int16)
             for k in range(7):
                 dequantise(q[begin:end, k], int(steps[k + 1]), rest[:, k])
-            state.rest[where] = rest
-            state.group[where] = group[begin:end]
-            state.has_rest[where] = 1
-            state.step[where] = steps[1]
+            where, better = _finer(order[begin:end], state.rest_index, packet_index)
+            state.rest[where] = rest[better]
+            state.group[where] = group[begin:end][better]
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -162,9 +169,17 @@ class Decoding:
         ]
 
     def mask(self) -> np.ndarray:
-        """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1. uint8 (ceil(h/8), ceil(w/8))."""
+        """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1 with all they refer to.
+
+        A group-2 block refers to the first latents of its eight neighbours. uint8 (ceil(h/8), ceil(w/8)).
+        """
         luma = self.planes[0]
-        got = (luma.has_first * (1 + luma.has_rest)).reshape(luma.rows, luma.columns)
+        shape = (luma.rows, luma.columns)
+        first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
+        around = np.pad(first, 1, constant_values=True)
+        row = around[:, :-2] & around[:, 1:-1] & around[:, 2:]
+        referred = (row[:-2] & row[1:-1] & row[2:]) | (luma.group.reshape(shape) == 0)
+        got = first * (1 + (rest & referred).astype(np.uint8))
         height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         log2 = self.description.scale_log2
         return got[(np.arange(height) >> log2)[:, None], (np.arange(width) >> log2)[None, :]]
@@ -175,9 +190,21 @@ class Decoding:
         return got / sum(2 * len(s.first) for s in self.planes)
 
 
+def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Blocks of a section that improve on the copy at hand, as positions in the plane and in the section."""
+    had = kept[where]
+    if had.min(initial=MISSING) > index:  # initial: a section may have no blocks
+        better: np.ndarray | slice = slice(None)
+    else:
+        better = had > index
+        where = where[better]
+    kept[where] = index
+    return where, better
+
+
 def conceal(state: PlaneState) -> np.ndarray:
     """First latents with the missing ones interpolated from what arrived (FORMAT.md section 7.1). int16 (blocks,)."""
-    known = state.has_first.reshape(state.rows, state.columns)
+    known = state.has_first.view(np.uint8).reshape(state.rows, state.columns)
     value = np.where(known, state.first.reshape(known.shape), 0).astype(np.int32)
     levels = [(value, known)]
     while max(levels[-1][0].shape) > 1:

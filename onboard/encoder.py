@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from onboard.wire import (
 )
 
 LENGTH_FIELD = 2
-LEAST_PAYLOAD = 27  # bytes of sections that any packet must be able to hold: 48 - 17 - 4
+LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 FINER_MARGIN = 8  # indices by which latents are kept finer than asked for, once a search has asked twice
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
@@ -93,7 +94,6 @@ class Encoding:
     description: Description
     model: Model
     planes: tuple[PlaneLatents, ...]
-    content: int  # CRC-32 of sampled rows, from which ids are derived
     finest: int  # least index for which latents 2 to 8 were kept
 
     def default_effort(self) -> Effort:
@@ -107,6 +107,24 @@ class Encoding:
             quantise(plane, self.model, self.model.plane_index(index, i), effort) for i, plane in enumerate(self.planes)
         ]
 
+    @cached_property
+    def _latents_crc(self) -> int:
+        crc = 0
+        for plane in self.planes:
+            crc = zlib.crc32(plane.residual.data, crc)
+            crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
+        return crc
+
+    def _derive_tag(self, index: int, effort: Effort, packet_size: int) -> int:
+        """Encoding tag: 16 bits that differ, as far as 16 bits can, when anything that is coded may differ."""
+        d = self.description
+        window = (
+            (d.window.depth, d.window.curve, d.window.no_data, d.window.low, d.window.high) if d.window else (0,) * 5
+        )
+        geometry = (d.model_id, d.width, d.height, d.scale_log2, d.interleave_log2, d.colour)
+        facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
+        return zlib.crc32(struct.pack(f">{len(facts)}I", *facts)) & 0xFFFF
+
     def packets(
         self,
         index: int,
@@ -119,14 +137,15 @@ class Encoding:
         """Code the picture at one quantiser index.
 
         Args:
-            index: 0 (finest) to 100.
+            index: 0 (finest) to 200.
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
         """
         effort = effort or self.default_effort()
+        _check_packet_size(self.description, packet_size, extensions)
         if tag is None:
-            tag = derive_tag(self.content, self.description, index, effort)
+            tag = self._derive_tag(index, effort, packet_size)
         description = replace(self.description, tag=tag)
         packer = _Packer(description, index, packet_size, extensions)
         symbols = self.symbols(index, effort)
@@ -146,14 +165,12 @@ class Job:
     Attributes:
         picture: see planes.strips.
         base: description at scale 1.
-        content: content_crc() of the picture.
         tag: encoding tag, None to derive it.
     """
 
     picture: np.ndarray
     base: Description
     model: Model
-    content: int
     packet_size: int
     extensions: tuple[Extension, ...]
     tag: int | None
@@ -168,7 +185,7 @@ class Job:
         if encoding is None or encoding.finest > index:
             finest = index if encoding is None else max(index - FINER_MARGIN, 0)
             encoding = analyse_picture(
-                self.picture, replace(self.base, scale_log2=scale_log2), self.model, finest, effort, self.content
+                self.picture, replace(self.base, scale_log2=scale_log2), self.model, finest, effort
             )
             self._kept[scale_log2] = encoding
         return encoding.packets(
@@ -192,14 +209,13 @@ class Job:
 
 
 def analyse_picture(
-    picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort, content: int = 0
+    picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort
 ) -> Encoding:
     """Compute and keep the latents of a picture (see planes.strips for what it may be).
 
     Args:
         finest: least quantiser index at which it will be coded; coarser thresholds need fewer latents.
         effort: the smallest threshold that will be used.
-        content: content_crc() of the picture, from which tags are derived.
     """
     planes = []
     for plane in range(plane_count(description.colour)):
@@ -222,21 +238,15 @@ def analyse_picture(
             kept.residual[begin:end],
             kept.latents[begin:end],
         )
-    return Encoding(description, model, tuple(planes), content, finest)
+    return Encoding(description, model, tuple(planes), finest)
 
 
 def content_crc(picture: np.ndarray) -> int:
-    """CRC-32 of every 16th row, the shape and the depth: which picture this is."""
+    """CRC-32 of every 16th row, the shape and the depth: which picture this is. (The tag sees every block.)"""
     crc = zlib.crc32(struct.pack(">III", *picture.shape[:2], picture.itemsize))
     for row in picture[::16]:
         crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
     return crc
-
-
-def derive_tag(content: int, description: Description, index: int, effort: Effort) -> int:
-    """Encoding tag: 16 bits that differ when any bit of what is coded may differ."""
-    d = replace(description, tag=0)
-    return zlib.crc32(f"{content} {d} {index} {effort}".encode()) & 0xFFFF
 
 
 def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> PlaneSymbols:
@@ -252,6 +262,12 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
+def _check_packet_size(description: Description, packet_size: int, extensions: tuple[Extension, ...]) -> None:
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + LEAST_PAYLOAD)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+
+
 class _Packer:
     """Fills packets with sections, in order."""
 
@@ -259,9 +275,6 @@ class _Packer:
         self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
-        least = max(MIN_PACKET, self._overhead + LEAST_PAYLOAD)
-        if not least <= packet_size <= MAX_PACKET:
-            raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
@@ -340,6 +353,7 @@ def _sections(
 
 
 def _thin(group: np.ndarray, begin: int) -> None:
-    """Send the last group-2 block of the next two quads to group 1: a packet of 48 bytes cannot hold every quad."""
-    last = np.flatnonzero(group[begin : begin + 2 * QUAD])[-1]
+    """Send one block of the next quad to group 1: a packet of 48 bytes cannot hold every quad, nor a run of two."""
+    both = group[begin : begin + 2 * QUAD]
+    last = np.flatnonzero(both if both.all() else both[:QUAD])[-1]
     group[begin + last] = 0

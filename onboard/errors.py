@@ -51,12 +51,15 @@ class PacketError(OnboardError):
 
     Attributes:
         offset: byte offset at which the packet was expected.
+        why: what is wrong.
+        end: where a packet whose checksum is right but whose fields are unknown ends; None when there is no packet.
     """
 
-    def __init__(self, offset: int, why: str) -> None:
+    def __init__(self, offset: int, why: str, end: int | None = None) -> None:
         super().__init__(f"no packet at byte {offset}: {why}")
         self.offset = offset
         self.why = why
+        self.end = end
 
 
 class VersionError(PacketError):

@@ -43,6 +43,12 @@ def canonical_codes(lengths: Lengths) -> np.ndarray:
     return codes
 
 
+def check_lengths(lengths: Lengths) -> None:
+    """Raise ModelError when any context of a table set has no canonical code."""
+    for row in _rows(lengths):
+        canonical_codes(lengths[row])
+
+
 def code_words(lengths: Lengths) -> np.ndarray:
     """Table set for the coder: uint16 (SET_SYMBOLS,) of `code << 4 | length`, from uint8 lengths of that shape."""
     words = np.zeros(SET_SYMBOLS, np.uint16)

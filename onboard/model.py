@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from onboard.errors import ModelError, UnknownModelError
-from onboard.huffman import code_words, lookup_tables
+from onboard.huffman import check_lengths, code_words, lookup_tables
 from onboard.kernels.analyse import NORM_SHIFT
-from onboard.kernels.entropy import SET_SYMBOLS
+from onboard.kernels.entropy import MAX_FIRST, MAX_REST, SET_SYMBOLS
 from onboard.wire import MAX_INDEX, STEPS
 
 MODEL_MAGIC = b"OBCM"
 MODEL_VERSION = 1
 SETS = 3
-DEFAULT_MODEL = "base.obm"
+DEFAULT_MODEL = "b5b5.obm"  # a file of models/, named by its id; older ones stay, so that older streams decode
 
 _HEADER = struct.Struct(">4sBBBbHBB")
 _SIZE = _HEADER.size + 8 + 512 + 16 + 8 + 56 + 64 + 2 + 512 + 16 + SETS * SET_SYMBOLS // 2 + 4
@@ -65,6 +65,7 @@ class Model:
 
     def __post_init__(self) -> None:
         reach = 128 * np.abs(self.weights.astype(np.int64)).sum(1) * self.multiplier >> self.shift
+        finest = np.maximum(self.steps(0), 1)
         for ok, what in (
             (0 < self.set_limits[0] <= self.set_limits[1] <= MAX_INDEX + 1, f"table set limits {self.set_limits}"),
             (self.gains.min() > 0, "a unit with quantiser gain 0"),
@@ -74,10 +75,15 @@ class Model:
             (self.multiplier.max() < 4096, "a latent multiplier above 4095"),
             (self.shift.min() >= 1, "a latent shift of 0"),
             (reach.max() < 32768 - 4096, "latents that do not fit 16 bits"),
+            (self.shift.max() <= 24, "a latent shift above 24"),
+            (reach[0] // finest[0] < MAX_FIRST, "first latents that the format cannot code at the finest index"),
+            (((reach[1:] + 32768) // finest[1:]).max() < MAX_REST, "latents that the format cannot code at index 0"),
             (max(self.decoder1_gain, int(self.decoder2_gains.max())) < 4096, "a decoder gain above 4095"),
         ):
             if not ok:
                 raise ModelError(f"model has {what}")
+        for lengths in self.lengths:
+            check_lengths(lengths)
 
     @cached_property
     def data(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Wi
 ENLARGER = np.array((-3, 61, 207, -9), np.int32)
 NO_DATA_LEVEL = 8  # with a no-data window, plane values below this say "no data"
 VALID_FROM = 16  # and valid samples map to this and above
+MAX_KEPT_ORDER = 1 << 20  # blocks
 STRIP_ROWS = 64  # least rows of the plane handled at once
 
 
@@ -75,13 +77,18 @@ def phases(rows: int, columns: int, interleave_log2: int) -> list[Phase]:
     ]
 
 
-@lru_cache(maxsize=16)
 def phase_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np.ndarray:
     """Raster index of every block of a phase, in phase order: stripes 32 blocks wide, row by row within a stripe.
 
     Returns:
-        int32 (phase rows * phase columns,), read-only.
+        int32 (phase rows * phase columns,), read-only. Those of pictures up to some 64 MP are kept.
     """
+    make = _kept_order if rows * columns <= MAX_KEPT_ORDER else _kept_order.__wrapped__
+    return make(rows, columns, interleave_log2, phase)
+
+
+@lru_cache(maxsize=16)
+def _kept_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np.ndarray:
     p = phases(rows, columns, interleave_log2)[phase]
     down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
     grid = (np.arange(p.rows, dtype=np.int32) * down + p.row)[:, None] * columns + (
@@ -92,6 +99,7 @@ def phase_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np
     return order
 
 
+@lru_cache(maxsize=4)
 def window_table(window: Window) -> np.ndarray:
     """uint8 (65536,) from source sample to plane value: the encoder's half of the window."""
     v = np.arange(65536, dtype=np.int64)
@@ -100,7 +108,9 @@ def window_table(window: Window) -> np.ndarray:
     floor = VALID_FROM if window.no_data else 0
     levels = 255 - floor
     if window.curve == Curve.SQRT:
-        table = floor + np.floor(levels * np.sqrt(inside / span) + 0.5).astype(np.int64)
+        # levels * sqrt(inside / span), rounded half up, in integers so that every board makes the same table
+        roots = [isqrt(4 * levels * levels * i // span) for i in range(span + 1)]
+        table = floor + (np.array(roots)[inside] + 1) // 2
     else:
         table = floor + (2 * levels * inside + span) // (2 * span)
     if window.no_data:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from onboard.errors import InputError, PacketError, VersionError
@@ -128,6 +128,10 @@ class Description:
     def __post_init__(self) -> None:
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
             raise InputError(f"picture size {self.width}x{self.height}: both sides must be 1 to {MAX_SIDE}")
+        if not (0 <= self.scale_log2 <= MAX_SCALE_LOG2 and 0 <= self.interleave_log2 <= MAX_INTERLEAVE_LOG2):
+            raise InputError(f"scale 2^{self.scale_log2}, interleave 2^{self.interleave_log2}: at most 2^7 and 2^2")
+        if not all(0 <= n <= 0xFFFF for n in (self.picture_id, self.tag, self.model_id)):
+            raise InputError("picture id, tag and model id must be 0 to 65535")
 
     @property
     def scale(self) -> int:
@@ -196,8 +200,13 @@ def header_size(description: Description, extensions: Iterable[Extension] = ()) 
 
 
 def pack(packet: Packet) -> bytes:
-    """Serialise a packet. Raises InputError when it does not fit 65535 bytes."""
+    """Serialise a packet. Raises InputError when a field is out of range or it does not fit 65535 bytes."""
     d = packet.description
+    if not (0 <= packet.index <= MAX_INDEX and 0 <= packet.kind <= 15 and d.colour in tuple(Colour)):
+        raise InputError(f"quantiser index {packet.index}, kind {packet.kind} or colour {d.colour} out of range")
+    for s in packet.sections:
+        if not (0 <= s.plane <= 15 and 0 <= s.layer <= 15 and 0 <= s.phase <= 3 and len(s.payload) <= MAX_PACKET):
+            raise InputError(f"section of plane {s.plane}, layer {s.layer}, phase {s.phase}, {len(s.payload)} bytes")
     flags = (FLAG_EXTENSIONS if packet.extensions else 0) | (FLAG_WINDOW if d.window else 0)
     parts = []
     if d.window:
@@ -249,48 +258,45 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Packet, int]:
         raise PacketError(offset, f"magic is {word >> 4:03x}, not {MAGIC:03x}")
     if not HEADER.size + CRC.size <= total <= len(view):
         raise PacketError(offset, f"length field says {total}, {len(view)} bytes left")
-    scale_log2, interleave_log2, colour = geometry >> 5, geometry >> 3 & 3, geometry & 7
-    kind, flags = kind_flags >> 4, kind_flags & 15
     if zlib.crc32(view[: total - CRC.size]) != CRC.unpack_from(view, total - CRC.size)[0]:
         raise PacketError(offset, "CRC-32 does not match")
+    end = offset + total
     if word & 15 != VERSION:
-        raise VersionError(offset, f"format version {word & 15}, this decoder knows {VERSION}")
-    if flags & RESERVED_FLAGS:
-        raise PacketError(offset, f"reserved flags {flags & RESERVED_FLAGS:x} are set")
-    if not (width and height):
-        raise PacketError(offset, f"picture size {width}x{height}")
-    if interleave_log2 > MAX_INTERLEAVE_LOG2 or colour > max(Colour) or index > MAX_INDEX:
-        raise PacketError(offset, f"interleave {interleave_log2}, colour {colour} or quantiser index {index} unknown")
+        raise VersionError(offset, f"format version {word & 15}, this decoder knows {VERSION}", end)
+    kind, flags = kind_flags >> 4, kind_flags & 15
     rest = view[HEADER.size : total - CRC.size]
-    window = None
-    if flags & FLAG_WINDOW:
-        window, rest = _unpack_window(rest, offset)
-    extensions: tuple[Extension, ...] = ()
-    if flags & FLAG_EXTENSIONS:
-        extensions, rest = _unpack_extensions(rest, offset)
-    description = Description(
-        picture_id, tag, model_id, width, height, scale_log2, interleave_log2, Colour(colour), window
-    )
-    packet = Packet(description, index, (), extensions, kind, bytes(rest))
-    if kind == Kind.SOURCE:
-        packet = replace(packet, sections=tuple(_unpack_sections(rest, offset)), body=b"")
-    return packet, offset + total
+    scale_log2, interleave_log2, colour = geometry >> 5, geometry >> 3 & 3, geometry & 7
+    try:
+        if flags & RESERVED_FLAGS:
+            raise InputError(f"reserved flags {flags & RESERVED_FLAGS:x} are set")
+        if colour > max(Colour) or index > MAX_INDEX:
+            raise InputError(f"colour {colour} or quantiser index {index} unknown")
+        window = None
+        extensions: tuple[Extension, ...] = ()
+        if flags & FLAG_WINDOW:
+            window, rest = _unpack_window(rest)
+        if flags & FLAG_EXTENSIONS:
+            extensions, rest = _unpack_extensions(rest)
+        sections = tuple(_unpack_sections(rest)) if kind == Kind.SOURCE else ()
+        description = Description(
+            picture_id, tag, model_id, width, height, scale_log2, interleave_log2, Colour(colour), window
+        )
+    except InputError as e:
+        raise PacketError(offset, str(e), end) from None
+    return Packet(description, index, sections, extensions, kind, b"" if kind == Kind.SOURCE else bytes(rest)), end
 
 
-def _unpack_window(rest: memoryview, offset: int) -> tuple[Window, memoryview]:
+def _unpack_window(rest: memoryview) -> tuple[Window, memoryview]:
     if len(rest) < WINDOW.size:
-        raise PacketError(offset, "window is cut short")
+        raise InputError("window is cut short")
     how, low, high = WINDOW.unpack_from(rest)
     curve = how >> 1 & 7
     if curve > max(Curve):
-        raise PacketError(offset, f"transfer curve {curve} unknown")
-    try:
-        return Window((how >> 4) + 1, Curve(curve), bool(how & 1), low, high), rest[WINDOW.size :]
-    except InputError as e:
-        raise PacketError(offset, str(e)) from None
+        raise InputError(f"transfer curve {curve} unknown")
+    return Window((how >> 4) + 1, Curve(curve), bool(how & 1), low, high), rest[WINDOW.size :]
 
 
-def _unpack_extensions(rest: memoryview, offset: int) -> tuple[tuple[Extension, ...], memoryview]:
+def _unpack_extensions(rest: memoryview) -> tuple[tuple[Extension, ...], memoryview]:
     found = []
     at = 0
     while at < len(rest) and rest[at] != EXTENSION_END:
@@ -300,24 +306,24 @@ def _unpack_extensions(rest: memoryview, offset: int) -> tuple[tuple[Extension, 
         found.append(Extension(rest[at], bytes(rest[at + 2 : end])))
         at = end
     if at >= len(rest) or rest[at] != EXTENSION_END:
-        raise PacketError(offset, "extension list has no end")
+        raise InputError("extension list has no end")
     return tuple(found), rest[at + 1 :]
 
 
-def _unpack_sections(rest: memoryview, offset: int) -> Iterator[Section]:
+def _unpack_sections(rest: memoryview) -> Iterator[Section]:
     at = 0
     while at < len(rest):
         if at + 2 > len(rest):
-            raise PacketError(offset, "section header is cut short")
+            raise InputError("section header is cut short")
         plane, layer = rest[at] >> 4, rest[at] & 15
         phase, has_length, extra = rest[at + 1] >> 6, rest[at + 1] >> 5 & 1, rest[at + 1] >> 3 & 3
         begin = at + 2 + extra + 2 * has_length
         if begin > len(rest):
-            raise PacketError(offset, "section header is cut short")
+            raise InputError("section header is cut short")
         first = (rest[at + 1] & 7) << 8 * extra | int.from_bytes(rest[at + 2 : at + 2 + extra], "big")
         end = begin + int.from_bytes(rest[begin - 2 : begin], "big") if has_length else len(rest)
         if end > len(rest):
-            raise PacketError(offset, f"section of {end - begin} bytes, {len(rest) - begin} left")
+            raise InputError(f"section of {end - begin} bytes, {len(rest) - begin} left")
         yield Section(plane, layer, phase, first, bytes(rest[begin:end]))
         at = end
 
@@ -330,12 +336,14 @@ class ScanReport:
         skipped_bytes: bytes that belong to no packet.
         corrupt: places that look like a packet but fail its checks.
         other_versions: whole packets of versions this decoder does not know.
+        unknown: whole packets with fields this decoder does not know.
     """
 
     packets: int = 0
     skipped_bytes: int = 0
     corrupt: int = 0
     other_versions: int = 0
+    unknown: int = 0
 
 
 def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
@@ -350,13 +358,17 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
             packets.append(packet)
             at = end
             continue
-        except VersionError:
+        except VersionError as e:
             report.other_versions += 1
-            end = at + HEADER.unpack_from(data, at)[-1]
-        except PacketError:
-            report.corrupt += _looks_like_packet(data, at)
-            end = data.find(first, at + 1)
-            end = len(data) if end < 0 else end
+            end = e.end or len(data)
+        except PacketError as e:
+            if e.end is not None:
+                report.unknown += 1
+                end = e.end
+            else:
+                report.corrupt += _looks_like_packet(data, at)
+                end = data.find(first, at + 1)
+                end = len(data) if end < 0 else end
         report.skipped_bytes += end - at
         at = end
     report.packets = len(packets)

@@ -787,6 +787,7 @@ def read_model(data: bytes) -> Model:
     return Model(limits, offset, gains, predictor, weights1, gains1, weights2, gains2, codes)
 
 
+@cache
 def shipped_model(model_id: int) -> Model:
     for file in (files("onboard") / "models").iterdir():
         if file.name.endswith(".obm") and int.from_bytes(file.read_bytes()[-2:], "big") == model_id:
@@ -800,13 +801,15 @@ class Block:
 
     first: int | None = None
     rest: list[int] | None = None  # None also for group 1
-    has_rest: bool = False
+    first_index: int = 255  # of the packet that brought it, larger than any when none did
+    rest_index: int = 255
 
 
 def decode_plain(packets: Iterable[bytes], model: Model | None = None) -> list[np.ndarray]:
     """Packets of one picture, in any order, to its planes at coded scale: uint8 arrays, Y first.
 
-    Later packets win where two speak of the same block. Sections that do not parse are left out.
+    Of two copies of a block's layer the one with the lower packet index stays (of equal ones the first). Sections that
+    do not parse are left out.
     """
     read = [p for p in map(read_packet, packets) if p.kind == 0]
     about = read[0]
@@ -841,12 +844,15 @@ def apply_section(section: Section, packet: Packet, model: Model, blocks: list[B
     if section.layer == 0:
         _, values = parse_first(section.payload, *grid, section.first, codes)
         for n, value in zip(where, values, strict=False):
-            blocks[n].first = clamp16(value * steps[0])
+            if packet.index < blocks[n].first_index:
+                blocks[n].first_index = packet.index
+                blocks[n].first = clamp16(value * steps[0])
     else:
         _, found = parse_rest(section.payload, *grid, section.first, codes)
         for n, (sign, values) in zip(where, found, strict=False):
-            blocks[n].has_rest = True
-            blocks[n].rest = [clamp16(v * s) for v, s in zip(values, steps[1:], strict=True)] if sign else None
+            if packet.index < blocks[n].rest_index:
+                blocks[n].rest_index = packet.index
+                blocks[n].rest = [clamp16(v * s) for v, s in zip(values, steps[1:], strict=True)] if sign else None
 
 
 def plane_pixels(blocks: list[Block], rows: int, columns: int, model: Model) -> list[list[int]]:

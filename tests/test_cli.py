@@ -72,7 +72,9 @@ def test_several_pictures_for_one_file_are_refused(png: Path, capsys: pytest.Cap
     assert "folder" in one_line(capsys)
 
 
-def test_a_lost_packet_gives_a_picture_and_status_one(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_packet_gives_a_picture_and_status_one(
+    png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compress(["-q", str(png), "--packet", "80", "--quality", "50"]) == 0
     data = Path(f"{png}.obp").read_bytes()
     lost = tmp_path / "lost.obp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_codes_are_those_of_the_twin(lengths):
 @given(whole_codes())
 def test_no_word_begins_another_and_none_begins_the_padding(lengths):
     words = sorted([*reference.canonical_code(lengths).values(), "1" * max(lengths)])
-    assert all(not b.startswith(a) for a, b in zip(words, words[1:], strict=False))
+    assert all(not b.startswith(a) for a, b in pairwise(words))
     assert sum(Fraction(1, 2 ** len(word)) for word in words) == 1
 
 

@@ -183,7 +183,9 @@ def test_strips_of_a_grey_picture_make_the_plane_of_the_whole(height, width, sca
 def test_strips_of_a_colour_picture_make_the_planes_of_the_whole(height, width, scale_log2):
     picture = pictures.colourful(height, width)
     channels = [reference.box_average(picture[..., c].tolist(), 1 << scale_log2) for c in range(3)]
-    full = [[reference.rgb_to_ycc(*sample) for sample in zip(*lines, strict=True)] for lines in zip(*channels, strict=True)]
+    full = [
+        [reference.rgb_to_ycc(*sample) for sample in zip(*lines, strict=True)] for lines in zip(*channels, strict=True)
+    ]
     y, cb, cr = ([[sample[c] for sample in line] for line in full] for c in range(3))
     found = stitched(picture, describe(height, width, scale_log2, Colour.YCBCR420))
     assert found[0].tolist() == y

@@ -60,6 +60,11 @@ def test_a_small_budget_for_a_large_picture_picks_a_small_scale() -> None:
     assert onboard.decompress(data).image.shape == picture.shape
 
 
+@pytest.mark.parametrize("quality", [0, 0.5, 33.5, 62, 100])
+def test_a_quality_is_kept_halves_included(quality: float) -> None:
+    assert onboard.describe(onboard.compress(PICTURES["scene"], quality=quality))["quality"] == quality
+
+
 def test_a_given_scale_is_kept() -> None:
     assert onboard.describe(onboard.compress(PICTURES["scene"], budget=1500, scale=2))["scale"] == 2
     assert onboard.describe(onboard.compress(PICTURES["scene"], quality=40))["scale"] == 1
@@ -78,6 +83,7 @@ def test_a_given_scale_is_kept() -> None:
         {"quality": 50, "scale": 3},
         {"interleave": 3},
         {"packet_size": 47},
+        {"packet_size": -5},
         {"packet_size": 65536},
         {"image_id": 65536},
         {"source_id": "\u00e9"},

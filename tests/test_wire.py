@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import zlib
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -50,7 +52,7 @@ extensions = st.builds(Extension, type=st.integers(1, 255), data=st.binary(max_s
 packets = st.builds(
     Packet,
     description=descriptions,
-    index=st.integers(0, 100),
+    index=st.integers(0, 200),
     sections=st.lists(sections, max_size=5).map(tuple),
     extensions=st.lists(extensions, max_size=3).map(tuple),
 )
@@ -73,17 +75,17 @@ PACKET = Packet(
     sections=(Section(1, 2, 3, 0x2A5, b"\xde\xad"), Section(0, 1, 0, 5, b"\x7f")),
     extensions=(Extension(2, b"abc"),),
 )
-SPELLED_OUT = """
-    0BC1 0C 1234 5678 9ABC 0201 0403 B1 4D 002A   header: 101 scale, 10 interleave, 001 colour
-    B3 0102 0304                                  window: 12 bits, curve 1, no data
-    02 03 616263 00                               extensions
-    12 EAA5 0002 DEAD                             section: 11 phase, 1 length, 01 extra, 010 10100101 first
-    01 05 7F                                      section
-"""
+SPELLED_OUT = (
+    "0BC1 0C 1234 5678 9ABC 0201 0403 B1 4D 002A  header: 101 scale, 10 interleave, 001 colour",
+    "B3 0102 0304  window: 12 bits, curve 1, no data",
+    "02 03 616263 00  extensions",
+    "12 EAA5 0002 DEAD  section: 11 phase, 1 length, 01 extra, 010 10100101 first",
+    "01 05 7F  section",
+)
 
 
 def spelled_out() -> bytes:
-    body = b"".join(bytes.fromhex(line.split("  ")[0]) for line in SPELLED_OUT.strip().replace("\n    ", "\n").splitlines())
+    body = b"".join(bytes.fromhex(line.split("  ")[0]) for line in SPELLED_OUT)
     return body + reference.crc32(body).to_bytes(4, "big")
 
 
@@ -153,25 +155,28 @@ def test_a_packet_of_the_largest_size_fits_and_one_more_byte_does_not():
         pack(replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(room + 1)),)))
 
 
-@pytest.mark.parametrize(
-    "packet",
-    [
-        replace(PACKET, index=201),
-        replace(PACKET, description=replace(DESCRIPTION, interleave_log2=3)),
-        replace(PACKET, description=replace(DESCRIPTION, scale_log2=8)),
-        replace(PACKET, description=replace(DESCRIPTION, tag=65536)),
-        replace(PACKET, sections=(Section(0, 16, 0, 0, b"x"),)),
-        replace(PACKET, sections=(Section(0, 0, 4, 0, b"x"),)),
-        replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(65536)), Section(0, 0, 0, 0, b""))),
-        replace(PACKET, extensions=(Extension(0, b""),)),
-        replace(PACKET, extensions=(Extension(256, b""),)),
-        replace(PACKET, extensions=(Extension(1, bytes(256)),)),
-    ],
-    ids="index interleave scale tag layer phase payload extension-0 extension-256 extension-data".split(),
-)
-def test_pack_refuses_what_could_not_be_unpacked(packet):
+UNPACKABLE = {
+    "index": lambda: replace(PACKET, index=201),
+    "negative index": lambda: replace(PACKET, index=-1),
+    "kind": lambda: replace(PACKET, kind=16),
+    "negative kind": lambda: replace(PACKET, kind=-1),
+    "interleave": lambda: replace(PACKET, description=replace(DESCRIPTION, interleave_log2=3)),
+    "scale": lambda: replace(PACKET, description=replace(DESCRIPTION, scale_log2=8)),
+    "tag": lambda: replace(PACKET, description=replace(DESCRIPTION, tag=65536)),
+    "plane": lambda: replace(PACKET, sections=(Section(16, 0, 0, 0, b"x"),)),
+    "layer": lambda: replace(PACKET, sections=(Section(0, 16, 0, 0, b"x"),)),
+    "phase": lambda: replace(PACKET, sections=(Section(0, 0, 4, 0, b"x"),)),
+    "payload": lambda: replace(PACKET, sections=(Section(0, 0, 0, 0, bytes(65536)), Section(0, 0, 0, 0, b""))),
+    "extension of type 0": lambda: replace(PACKET, extensions=(Extension(0, b""),)),
+    "extension of type 256": lambda: replace(PACKET, extensions=(Extension(256, b""),)),
+    "extension of 256 bytes": lambda: replace(PACKET, extensions=(Extension(1, bytes(256)),)),
+}
+
+
+@pytest.mark.parametrize("name", UNPACKABLE)
+def test_pack_refuses_what_could_not_be_unpacked_for_its(name):
     with pytest.raises(InputError):
-        pack(packet)
+        pack(UNPACKABLE[name]())
 
 
 @pytest.mark.parametrize("width, height", [(0, 1), (1, 0), (65536, 1), (1, 65536), (-3, 5)])
@@ -180,7 +185,18 @@ def test_a_picture_of_no_or_too_large_size_is_refused(width, height):
         replace(DESCRIPTION, width=width, height=height)
 
 
-@pytest.mark.parametrize("depth, low, high", [(8, 0, 200), (17, 0, 200), (12, 5, 5), (12, 6, 5), (12, 0, 4096), (12, -1, 9)])
+@pytest.mark.parametrize("name", ["scale_log2", "interleave_log2", "picture_id", "tag", "model_id"])
+def test_a_description_of_what_no_header_holds_is_refused(name):
+    largest = {"scale_log2": 7, "interleave_log2": 2}.get(name, 65535)
+    assert getattr(replace(DESCRIPTION, **{name: largest}), name) == largest
+    for value in (-1, largest + 1):
+        with pytest.raises(InputError):
+            replace(DESCRIPTION, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "depth, low, high", [(8, 0, 200), (17, 0, 200), (12, 5, 5), (12, 6, 5), (12, 0, 4096), (12, -1, 9)]
+)
 def test_a_window_that_is_none_is_refused(depth, low, high):
     with pytest.raises(InputError, match="window"):
         Window(depth, Curve.LINEAR, False, low, high)
@@ -227,8 +243,10 @@ def test_a_whole_packet_of_another_version_is_refused_as_such(version):
     with pytest.raises(PacketError) as caught:
         unpack(bytes(data))
     assert not isinstance(caught.value, VersionError)  # damaged first of all
-    with pytest.raises(VersionError, match=str(version)):
+    assert caught.value.end is None
+    with pytest.raises(VersionError, match=str(version)) as caught:
         unpack(resealed(data))
+    assert caught.value.end == len(data)
 
 
 HOSTILE = {
@@ -257,9 +275,29 @@ def test_a_sealed_packet_is_refused_for(name):
     data = bytearray(pack(PACKET))
     assert data[at : at + len(change)] != change
     data[at : at + len(change)] = change
+    unknown, good = resealed(data), pack(PACKET)
     with pytest.raises(PacketError) as caught:
-        unpack(resealed(data))
+        unpack(b"abc" + unknown + good, 3)
     assert "CRC" not in caught.value.why and not isinstance(caught.value, VersionError)
+    assert (caught.value.offset, caught.value.end) == (3, 3 + len(unknown))
+    found, report = wire.scan(good + unknown + good)
+    assert found == [PACKET, PACKET]
+    assert report == wire.ScanReport(packets=2, skipped_bytes=len(unknown), unknown=1)
+
+
+@pytest.mark.parametrize("at, change", [(1, 0xC2), (2, 0x0D), (13, 0xB9), (14, 201)])
+def test_a_packet_inside_one_that_is_skipped_is_never_found(at, change):
+    """Version, reserved flag, interleave, index: what is skipped is skipped with all its bytes."""
+    good = pack(PACKET)
+    outer = bytearray(pack(replace(PACKET, sections=(Section(0, 0, 0, 0, b"xy" + good + b"\x0b\xc1"),))))
+    outer[at] = change
+    found, report = wire.scan(good + resealed(outer) + good)
+    assert found == [PACKET, PACKET]
+    assert (report.corrupt, report.skipped_bytes) == (0, len(outer))
+    assert (report.other_versions, report.unknown) == ((1, 0) if at == 1 else (0, 1))
+    outer[-1] ^= 1  # damaged, it is no packet, and the search goes on inside
+    found, report = wire.scan(good + bytes(outer) + good)
+    assert found == [PACKET] * 3 and (report.other_versions, report.unknown) == (0, 0)
 
 
 @given(st.binary(min_size=15, max_size=15), st.binary(max_size=60), st.booleans())
@@ -299,7 +337,7 @@ def test_scan_finds_every_packet_between_any_garbage(listed, seed):
         data += between + pack(packet)
     found, report = wire.scan(data)
     assert found == listed
-    assert (report.packets, report.skipped_bytes, report.other_versions) == (len(listed), garbage, 0)
+    assert (report.packets, report.skipped_bytes, report.other_versions, report.unknown) == (len(listed), garbage, 0, 0)
 
 
 def test_scan_tells_damage_from_other_versions_and_from_noise():
@@ -309,14 +347,28 @@ def test_scan_tells_damage_from_other_versions_and_from_noise():
     damaged[20] ^= 1
     found, report = wire.scan(b"no" + good + bytes(damaged) + resealed(other) + good + good[:-3])
     assert found == [PACKET, PACKET]
-    assert (report.packets, report.corrupt, report.other_versions) == (2, 2, 1)
+    assert (report.packets, report.corrupt, report.other_versions, report.unknown) == (2, 2, 1, 0)
     assert report.skipped_bytes == 2 + 2 * len(good) + len(good) - 3
     assert wire.scan(b"") == ([], wire.ScanReport())
 
 
 def test_steps_are_those_of_the_format_and_grow():
-    assert wire.STEPS == tuple(reference.quantiser_step(i) for i in range(201))
+    assert tuple(reference.quantiser_step(i) for i in range(201)) == wire.STEPS
     assert all(a < b for a, b in zip(wire.STEPS, wire.STEPS[1:], strict=False))
+
+
+def test_a_quality_has_an_index_and_half_a_quality_too():
+    assert wire.MAX_INDEX == 200
+    for index in range(201):
+        assert wire.quality_of(index) == (200 - index) / 2
+        assert wire.index_of((200 - index) / 2) == index
+    assert (wire.index_of(100), wire.index_of(0)) == (0, 200)
+
+
+def test_the_format_page_lists_the_same_steps():
+    rows = re.findall(r"^\| (\d+) ((?:\| *\d* *){16})\|$", (files("onboard") / "FORMAT.md").read_text(), re.MULTILINE)
+    listed = {int(first) + i: int(step) for first, row in rows for i, step in enumerate(re.findall(r"\d+", row))}
+    assert listed == dict(enumerate(wire.STEPS))
 
 
 def test_the_checksum_is_crc_32_iso_hdlc():

@@ -56,5 +56,5 @@ def reproduce(folder: Path, model: Model | None = None) -> list[dict[str, Any]]:
 
 
 def _error(x: np.ndarray, units: np.ndarray) -> float:
-    """MSE of the reconstruction from the latents of these units (their span is what counts: decoder = pseudo-inverse)."""
+    """MSE of the reconstruction from the latents of these units, with the pseudo-inverse as decoder."""
     return float(np.mean((x - x @ units.T @ np.linalg.pinv(units.T)) ** 2))

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
     parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
     parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
+    parser.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
     parser.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
     )

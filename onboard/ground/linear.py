@@ -82,8 +82,8 @@ def decode_linear(decoding: Decoding, latents: list[PlaneLatents], neighbours: N
     """Every plane at full size: uint8 (height, width). What is coded smaller is doubled by the matrices themselves."""
     description = decoding.description
     planes = []
-    for i, p in enumerate(latents):
-        at = neighbours.nearest(decoding.model.plane_index(decoding.index, i))
+    for i, (state, p) in enumerate(zip(decoding.planes, latents, strict=True)):
+        at = neighbours.nearest(decoding.model.plane_index(state.usual_index(), i))
         coded_log2 = plane_log2(description, i)
         log2 = max(coded_log2 - 1, 0)
         weights = (neighbours.doubled if coded_log2 else neighbours.own)[at]

@@ -69,13 +69,13 @@ class Store:
     def descriptions(self) -> list[Description]:
         """The pictures at hand, by id. Raises NothingDecodableError, saying what was met instead."""
         if not self.pictures:
-            total = [
-                sum(getattr(r, n) for r in self.sources.values())
-                for n in ("corrupt", "other_versions", "skipped_bytes")
-            ]
+            met = {
+                name: sum(getattr(r, name) for r in self.sources.values())
+                for name in ("corrupt", "other_versions", "unknown", "skipped_bytes")
+            }
             raise NothingDecodableError(
-                f"no usable packet: {total[0]} corrupt, {total[1]} of another version, {self.skipped_kinds} of "
-                f"other kinds, {total[2]} bytes that are not packets"
+                f"no usable packet: {met['corrupt']} corrupt, {met['other_versions']} of another version, "
+                f"{met['unknown'] + self.skipped_kinds} of unknown kinds, {met['skipped_bytes']} bytes skipped"
             )
         return sorted(self.pictures, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
 

@@ -306,8 +306,8 @@ def _quad_context(count, n, end, begin, rows, columns):
     west, activity = _active(count, n, begin, row, column, width)
     for i in range(n + 1, end):
         row, column, width = _locate(i, rows, columns)
-        _, north = _active(count, i, begin, row, column, width)
-        activity += north
+        if row > 0 and begin <= i - width < n:  # in a stripe of 1 to 3 blocks the north may lie in this very quad
+            activity += np.int64(count[i - width])
     activity += 2 * west
     context = 0
     for level in QUAD_LEVELS:
