@@ -43,10 +43,19 @@ class Config(ctypes.Structure):
     )
 
 
-def config_of(description: Description, packet_size: int, index: int = 0, quota: int = 0) -> Config:
+def config_of(description: Description, packet_size: int, index: int = 0, quota: int | None = None) -> Config:
     d = description
     return Config(
-        d.width, d.height, d.picture_id, d.tag, packet_size, quota, index, d.scale_log2, d.interleave_log2, d.colour
+        d.width,
+        d.height,
+        d.picture_id,
+        d.tag,
+        packet_size,
+        quota or 0,
+        index,
+        d.scale_log2,
+        d.interleave_log2,
+        d.colour,
     )
 
 

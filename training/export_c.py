@@ -55,7 +55,7 @@ def header(model: Model) -> str:
         _define("SETS", SETS),
         _define("MODEL_ID", model.model_id),
         _define("CHROMA_OFFSET", model.chroma_offset),
-        _define("THRESHOLD", model.threshold),
+        _define("THRESHOLD", stream.stream_threshold(model)),
         _define("DEAD_ZONE", model.dead_zone),
         _define("PRICE", model.price),
         f"#define OBC_NORM UINT64_C({model.norm})\n",

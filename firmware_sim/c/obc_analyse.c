@@ -23,8 +23,8 @@ static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, i
     for (y = 0; y < 8u; y++, pixels += stride) {
         for (x = 0; x < 8u; x += 4u, weight += 2, d += 2) {
             uint32_t four = load32(pixels + x);
-            int16x2_t even = __ssub16((int16x2_t)__uxtb16((int8x4_t)four), 0x00800080);
-            int16x2_t odd = __ssub16((int16x2_t)__uxtb16((int8x4_t)(four >> 8 | four << 24)), 0x00800080);
+            int16x2_t even = __ssub16((int16x2_t)__uxtb16((uint8x4_t)four), 0x00800080);
+            int16x2_t odd = __ssub16((int16x2_t)__uxtb16((uint8x4_t)(four >> 8 | four << 24)), 0x00800080);
             d[0] = (block_word)even;
             d[1] = (block_word)odd;
             energy = __smlad(even, even, energy);
@@ -185,6 +185,9 @@ static uint8_t average(const camera *c, uint32_t x, uint32_t y, uint8_t channel)
     uint32_t side = UINT32_C(1) << c->log2;
     uint32_t sum = (side * side) >> 1;
     uint32_t i, j;
+    if (c->log2 == 0u) {
+        return c->rows[c->stride * y + (size_t)c->pitch * x + channel];
+    }
     for (i = 0; i < side; i++) {
         uint32_t row = (y << c->log2) + i;
         const uint8_t *line = c->rows + c->stride * (row < c->count ? row : c->count - 1u) + channel;
