@@ -7,6 +7,7 @@ packets with the reference byte for byte, and reports flash, RAM and instruction
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,7 @@ def measure(
     pixels = picture.shape[0] * picture.shape[1]
     return {
         "core": core.name,
+        "size": f"{picture.shape[1]}x{picture.shape[0]}",
         "configuration": name,
         "optimise": core.optimise,
         "limits": asdict(limits),
@@ -158,9 +160,8 @@ def command(options: argparse.Namespace) -> int:
             for core in CORES:
                 rows.append(measure(core, name, limits, interleave, colour if limits.colour else grey, Path(folder)))
     if options.output:
-        import json
-
-        write_bytes(options.output, (json.dumps(rows, indent=1) + "\n").encode())
+        name = Path(options.picture).name if options.picture else "made up"
+        write_bytes(options.output, (json.dumps({"picture": name, "results": rows}, indent=1) + "\n").encode())
     if options.json:
         print_json(rows)
     elif not options.quiet:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, write_model
+from firmware_sim import measure
+from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, tool, write_model
 from firmware_sim.encoder import Config, Encoder, Status, config_of
 from onboard.errors import InputError
 from onboard.model import default_model
@@ -155,3 +156,35 @@ def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, optimi
     for name in ENCODER:
         flags = [*STRICT, optimise, *limits.defines(), f"-I{tmp_path}"]
         run([host_compiler(), *flags, "-c", "-o", str(tmp_path / "out.o"), str(SOURCES / name)])
+
+
+@pytest.mark.parametrize("core", measure.CORES, ids=lambda core: core.cpu)
+@pytest.mark.parametrize("colour", [False, True])
+def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_path: Path):
+    try:
+        tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+    except InputError as e:
+        pytest.skip(str(e))
+    picture = picture_of("texture", 75, 323, colour)
+    found = measure.measure(core, "test", Limits(400, 200, colour), 1, picture, tmp_path)  # compares the packets
+    assert found["stack"] < 2048
+    assert found["flash"] < 32 * 1024
+
+
+def test_what_is_missing_is_said_in_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match="make firmware-tools"):
+        tool("arm-none-eabi-gcc")
+    with pytest.raises(InputError, match="no C compiler"):
+        host_compiler()
+
+
+def test_the_header_is_made_from_the_model(tmp_path: Path):
+    write_model(tmp_path)
+    text = (tmp_path / "obc_model.h").read_text()
+    model = default_model()
+    assert f"#define OBC_MODEL_ID {model.model_id}\n" in text
+    words = text.split("obc_words[OBC_SETS][OBC_SET_SYMBOLS] = ")[1].split(";")[0]
+    found = [int(word) for word in words.replace("{", " ").replace("}", " ").replace(",", " ").split()]
+    assert found == [int(w) for s in range(3) for w in model.words(s)]

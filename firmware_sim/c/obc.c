@@ -159,8 +159,8 @@ static uint8_t fits(const obc_slot *slot) {
 static uint8_t code_first_run(obc_encoder *e, obc_slot *slot, const place *at) {
     const obc_run *run = &at->run;
     int16_t *first = e->first[at->row % 3u] + run->column;
-    int16_t q[OBC_STRIPE];
-    uint8_t size[OBC_STRIPE], column, begin, i;
+    int16_t q[OBC_STRIPE] = {0};
+    uint8_t size[OBC_STRIPE] = {0}, column, begin, i;
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
     if (open_packet(e, slot, &e->plane[at->plane], at->plane, at->layer, at->phase, at->stripe)) {
         uint8_t index = obc_plane_index(slot->index, at->plane);
@@ -191,7 +191,7 @@ static uint8_t code_first_run(obc_encoder *e, obc_slot *slot, const place *at) {
                 first[column * run->across] = (int16_t)(q[column] * step);
             }
         }
-        for (i = begin; i < run->width; i++) {
+        for (i = begin; i < column; i++) {
             e->above_q[run->parity][run->column + i * run->across] = q[i];
             e->above_size[run->parity][run->column + i * run->across] = size[i];
         }

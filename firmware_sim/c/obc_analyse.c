@@ -185,9 +185,6 @@ static uint8_t average(const camera *c, uint32_t x, uint32_t y, uint8_t channel)
     uint32_t side = UINT32_C(1) << c->log2;
     uint32_t sum = (side * side) >> 1;
     uint32_t i, j;
-    if (c->log2 == 0u) {
-        return c->rows[c->stride * y + (size_t)c->pitch * x + channel];
-    }
     for (i = 0; i < side; i++) {
         uint32_t row = (y << c->log2) + i;
         const uint8_t *line = c->rows + c->stride * (row < c->count ? row : c->count - 1u) + channel;
@@ -205,7 +202,17 @@ static uint8_t average(const camera *c, uint32_t x, uint32_t y, uint8_t channel)
 
 /* Y of a sample; its Cb and Cr are added to the sums. BT.601 full range. */
 static uint8_t colour(const camera *c, uint32_t x, uint32_t y, uint32_t *cb, uint32_t *cr) {
-    int32_t r = average(c, x, y, 0), g = average(c, x, y, 1), b = average(c, x, y, 2);
+    int32_t r, g, b;
+    if (c->log2 == 0u) {
+        const uint8_t *sample = c->rows + c->stride * y + 3u * (size_t)x;
+        r = sample[0];
+        g = sample[1];
+        b = sample[2];
+    } else {
+        r = average(c, x, y, 0);
+        g = average(c, x, y, 1);
+        b = average(c, x, y, 2);
+    }
     *cb += (uint32_t)(-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16;
     *cr += (uint32_t)(32768 * r - 27439 * g - 5329 * b + 8421375) >> 16;
     return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
