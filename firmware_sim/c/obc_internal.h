@@ -39,10 +39,26 @@ void obc_restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *run,
 /* obc_rate.c */
 void obc_rate_begin(obc_encoder *e);
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
-uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer);
-void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index);
 
 /* shared arithmetic */
+
+/* What the bits of a layer are inversely proportional to. */
+static inline uint32_t obc_fall(uint8_t layer, uint32_t index) {
+    uint32_t n = layer == OBC_LAYER_FIRST ? index / 2u : 5u * index / 4u;
+    return (uint32_t)obc_step[n % 32u] << (n / 32u);
+}
+
+/* Whether that many bits more are within the quota. */
+static inline uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer) {
+    return !e->config.quota || e->spent + bits + (layer ? e->reserve : 0u) <= 8u * e->config.quota;
+}
+
+static inline void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
+    if (e->config.quota) {
+        e->spent += bits;
+        e->cost[layer] += (uint64_t)bits * obc_fall(layer, index);
+    }
+}
 
 static inline uint8_t obc_plane_index(uint8_t index, uint8_t plane) {
     int shifted = plane ? (int)index + OBC_CHROMA_OFFSET : (int)index;

@@ -1,12 +1,6 @@
 /* Rate control of the streaming mode: the target index from what is left of the quota. onboard/stream.py, _Rate. */
 #include "obc_internal.h"
 
-/* What the bits of a layer are inversely proportional to. */
-static uint32_t fall(uint8_t layer, uint32_t index) {
-    uint32_t n = layer == OBC_LAYER_FIRST ? index / 2u : 5u * index / 4u;
-    return (uint32_t)obc_step[n % 32u] << (n / 32u);
-}
-
 void obc_rate_begin(obc_encoder *e) {
     uint8_t layer;
     for (layer = 0; layer < 2u; layer++) {
@@ -37,23 +31,12 @@ uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
     first = mean[OBC_LAYER_FIRST] * ((uint32_t)luma->rows - row);
     while (low < high) { /* the finest index at which what is to come fits */
         uint8_t middle = (uint8_t)((low + high) / 2);
-        if (first / fall(OBC_LAYER_FIRST, middle) + rest / fall(OBC_LAYER_REST, middle) > left) {
+        if (first / obc_fall(OBC_LAYER_FIRST, middle) + rest / obc_fall(OBC_LAYER_REST, middle) > left) {
             low = (uint8_t)(middle + 1);
         } else {
             high = middle;
         }
     }
-    e->reserve = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / fall(OBC_LAYER_FIRST, low);
+    e->reserve = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / obc_fall(OBC_LAYER_FIRST, low);
     return low;
-}
-
-uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer) {
-    return !e->config.quota || e->spent + bits + (layer ? e->reserve : 0u) <= 8u * e->config.quota;
-}
-
-void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
-    if (e->config.quota) {
-        e->spent += bits;
-        e->cost[layer] += (uint64_t)bits * fall(layer, index);
-    }
 }
