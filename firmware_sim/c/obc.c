@@ -16,105 +16,7 @@
 #error "OBC_MAX_SCALE_LOG2 or OBC_MAX_INTERLEAVE_LOG2 is above 2"
 #endif
 
-enum { HEADER = OBC_LEAST_HEADER, CRC = 4, LENGTH_FIELD = 2, HAS_LENGTH = 0x20, JOB_STEPS = 3, MAGIC = 0xBC };
-
-static void store16(uint8_t *at, uint32_t value) {
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-/* --- packets ----------------------------------------------------------------------------------------------------- */
-
-/* Write a section header behind the packet's; return its length. */
-static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t phase, uint32_t first) {
-    uint8_t extra = first < 8u ? 0 : (first < 1u << 11 ? 1 : (first < 1u << 19 ? 2 : 3)), i;
-    at[0] = (uint8_t)(plane << 4 | layer);
-    at[1] = (uint8_t)((uint32_t)phase << 6 | (uint32_t)extra << 3 | first >> (8u * extra));
-    for (i = 0; i < extra; i++) {
-        at[2u + i] = (uint8_t)(first >> (8u * (extra - 1u - i)));
-    }
-    return (uint8_t)(2u + extra);
-}
-
-static void pad(obc_slot *slot) {
-    if (slot->fill) {
-        slot->packet[slot->end++] = (uint8_t)((uint32_t)slot->acc << (8u - slot->fill) | 0xFFu >> slot->fill);
-        slot->fill = slot->acc = 0;
-    }
-}
-
-/* Close the slot's packet: header, padding, CRC. */
-static obc_status emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size) {
-    const obc_config *c = &e->config;
-    uint8_t *p = slot->packet;
-    uint32_t crc = 0xFFFFFFFFu, i;
-    pad(slot);
-    store16(p, OBC_MAGIC << 4 | OBC_VERSION);
-    p[2] = 0;
-    store16(p + 3, c->image_id);
-    store16(p + 5, c->tag);
-    store16(p + 7, OBC_MODEL_ID);
-    store16(p + 9, c->width);
-    store16(p + 11, c->height);
-    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | c->format);
-    p[14] = slot->index;
-    store16(p + 15, slot->end + CRC);
-    for (i = 0; i < slot->end; i++) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
-        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
-    }
-    crc = ~crc;
-    store16(p + slot->end, crc >> 16);
-    store16(p + slot->end + 2u, crc);
-    slot->open = 0;
-    *packet = p;
-    *size = (uint16_t)(slot->end + CRC);
-    return OBC_PACKET;
-}
-
-static uint8_t is_empty(const obc_slot *slot) {
-    return slot->end == slot->start && slot->fill == 0u;
-}
-
-/* The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted. */
-static void stop(obc_encoder *e, uint8_t layer) {
-    e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
-}
-
-/* See to it that the slot has an open packet; 0 when the quota does not allow one. */
-static uint8_t open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
-                           uint8_t phase, uint8_t stripe) {
-    uint8_t down = e->config.interleave_log2 == 2u ? 1 : 0;
-    uint32_t rows = ((uint32_t)plane->rows - (down ? phase >> 1 : 0u) + down) >> down;
-    uint32_t overhead;
-    int moved = (int)e->target - (int)e->last_index;
-    if (e->stopped[layer]) {
-        return 0;
-    }
-    if (slot->open) {
-        return 1;
-    }
-    if (!e->opened || moved >= OBC_KEEP_INDEX || moved <= -OBC_KEEP_INDEX) {
-        e->last_index = e->target;
-        e->opened = 1;
-    }
-    slot->start = (uint16_t)(HEADER + section_header(slot->packet + HEADER, plane_number, layer, phase,
-                                                     stripe * (rows * OBC_STRIPE) + slot->next));
-    overhead = 8u * (slot->start + CRC) + 7u;
-    if (!obc_rate_allows(e, overhead, layer)) {
-        stop(e, layer);
-        return 0;
-    }
-    e->spent += overhead;
-    slot->begin = slot->next;
-    slot->index = e->last_index;
-    slot->end = slot->start;
-    slot->limit = e->config.packet_size - (uint32_t)CRC;
-    slot->acc = slot->fill = 0;
-    slot->open = 1;
-    return 1;
-}
+enum { JOB_STEPS = 3, MAGIC = 0xBC };
 
 static const uint16_t *words_of(uint8_t plane_index) {
     return obc_words[(plane_index >= obc_set_limits[0]) + (plane_index >= obc_set_limits[1])];
@@ -162,7 +64,7 @@ static uint8_t code_first_run(obc_encoder *e, obc_slot *slot, const place *at) {
     int16_t q[OBC_STRIPE] = {0};
     uint8_t size[OBC_STRIPE] = {0}, column, begin, i;
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
-    if (open_packet(e, slot, &e->plane[at->plane], at->plane, at->layer, at->phase, at->stripe)) {
+    if (obc_open_packet(e, slot, &e->plane[at->plane], at->plane, at->layer, at->phase, at->stripe)) {
         uint8_t index = obc_plane_index(slot->index, at->plane);
         const uint16_t *words = words_of(index);
         uint16_t step = obc_unit_step(index, 0);
@@ -182,7 +84,7 @@ static uint8_t code_first_run(obc_encoder *e, obc_slot *slot, const place *at) {
             }
             if (!obc_rate_allows(e, bits, at->layer)) {
                 return_to(slot, &m);
-                stop(e, at->layer);
+                obc_stop(e, at->layer);
                 return 0;
             }
             obc_rate_count(e, bits, at->layer, slot->index);
@@ -319,7 +221,7 @@ static uint8_t code_rest_run(obc_encoder *e, obc_slot *slot, const place *at) {
     if (end < run->total) {
         end &= ~(uint32_t)(OBC_QUAD - 1);
     }
-    if (slot->next < end && open_packet(e, slot, &e->plane[at->plane], at->plane, at->layer, at->phase, at->stripe)) {
+    if (slot->next < end && obc_open_packet(e, slot, &e->plane[at->plane], at->plane, at->layer, at->phase, at->stripe)) {
         uint8_t index = obc_plane_index(slot->index, at->plane), k;
         const uint16_t *words = words_of(index);
         uint64_t worth = obc_unit_step(obc_plane_index(e->target, at->plane), 1);
@@ -349,12 +251,12 @@ static uint8_t code_rest_run(obc_encoder *e, obc_slot *slot, const place *at) {
                 continue;
             }
             return_to(slot, &m);
-            if (!fit && !is_empty(slot)) {
+            if (!fit && !obc_is_empty(slot)) {
                 return 1;
             }
             obc_restore_count(e, slot, run, old, blocks);
             if (!thin(group + i, blocks)) {
-                stop(e, at->layer);
+                obc_stop(e, at->layer);
                 return 0;
             }
         }
@@ -477,7 +379,7 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     at.run.column = (uint16_t)(p->base + shift + ((uint32_t)e->job_stripe * OBC_STRIPE << across));
                     slot = &e->slot[at.layer * e->layer_slots + e->job_phase * e->phase_slots + p->slots + at.stripe];
                     far = (int)e->target - (int)slot->index;
-                    if ((slot->open && !is_empty(slot) && (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
+                    if ((slot->open && !obc_is_empty(slot) && (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
                         (at.layer ? code_rest_run(e, slot, &at) : code_first_run(e, slot, &at))) {
                         *full = slot;
                         return 1;
@@ -487,44 +389,6 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
         }
     }
     return 0;
-}
-
-/* Put the section of one open packet behind those of another. */
-static void merge(obc_slot *into, uint32_t *section, uint32_t *head, obc_slot *from) {
-    uint32_t payload = into->end - *section - *head;
-    uint8_t *at = into->packet + *section;
-    memmove(at + *head + LENGTH_FIELD, at + *head, payload);
-    at[1] |= HAS_LENGTH;
-    store16(at + *head, payload);
-    into->end += LENGTH_FIELD;
-    memcpy(into->packet + into->end, from->packet + HEADER, from->end - HEADER);
-    *section = into->end;
-    *head = (uint32_t)from->start - HEADER;
-    into->end += from->end - HEADER;
-    from->open = 0;
-}
-
-/* The packets that are still open, put together where they have one index and fit. */
-static obc_status flush(obc_encoder *e, const uint8_t **packet, uint16_t *size) {
-    obc_slot *first = NULL;
-    uint32_t section = HEADER, head = 0;
-    for (; e->flushed < 2u * e->layer_slots; e->flushed++) {
-        obc_slot *slot = &e->slot[e->flushed];
-        if (!slot->open || is_empty(slot)) {
-            continue;
-        }
-        pad(slot);
-        if (!first) {
-            first = slot;
-            head = (uint32_t)slot->start - HEADER;
-        } else if (slot->index == first->index &&
-                   first->end + LENGTH_FIELD + (slot->end - HEADER) + CRC <= e->config.packet_size) {
-            merge(first, &section, &head, slot);
-        } else {
-            break;
-        }
-    }
-    return first ? emit(e, first, packet, size) : OBC_DONE;
 }
 
 obc_status obc_poll_packet(obc_encoder *e, const uint8_t **packet, uint16_t *size) {
@@ -540,14 +404,14 @@ obc_status obc_poll_packet(obc_encoder *e, const uint8_t **packet, uint16_t *siz
     if (e->job_plane < e->job_planes) {
         uint8_t i;
         if (work(e, &full)) {
-            return emit(e, full, packet, size);
+            return obc_emit(e, full, packet, size);
         }
         for (i = 0; i < e->job_planes; i++) {
             e->plane[i].row++;
         }
         e->job_plane = e->job_planes = 0;
     }
-    return e->ended ? flush(e, packet, size) : OBC_EMPTY;
+    return e->ended ? obc_flush(e, packet, size) : OBC_EMPTY;
 }
 
 obc_status obc_finish(obc_encoder *e) {

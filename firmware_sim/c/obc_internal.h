@@ -36,6 +36,19 @@ uint8_t obc_code_rest(obc_encoder *e, obc_slot *slot, const obc_run *run, const 
                       int16_t (*rest)[7], uint8_t blocks, uint8_t *old);
 void obc_restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *run, const uint8_t *old, uint8_t blocks);
 
+/* obc_packet.c */
+
+uint8_t obc_is_empty(const obc_slot *slot);
+/* The quota allows no more of a layer. */
+void obc_stop(obc_encoder *e, uint8_t layer);
+/* See to it that the slot has an open packet; 0 when the quota does not allow one. */
+uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
+                        uint8_t phase, uint8_t stripe);
+/* Close the slot's packet: header, padding, CRC. */
+obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size);
+/* The packets that are still open, put together where they have one index and fit. */
+obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+
 /* obc_rate.c */
 void obc_rate_begin(obc_encoder *e);
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
