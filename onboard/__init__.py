@@ -5,7 +5,7 @@ The public API is `compress`, `refine`, `decompress` and `describe`; everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from onboard import expect as _expect
 from onboard import progressive as _progressive
 from onboard import rate as _rate
 from onboard import request as _request
+from onboard import stream as _stream
 from onboard.decoder import Decoding
 from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
@@ -44,7 +45,7 @@ from onboard.wire import (
 if TYPE_CHECKING:
     from onboard.ground import Decoded
 
-__all__ = ["OnboardError", "__version__", "compress", "decompress", "describe", "refine"]
+__all__ = ["OnboardError", "__version__", "compress", "compress_stream", "decompress", "describe", "refine"]
 
 DEFAULT_BPP = 0.1
 
@@ -112,20 +113,16 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    if quality is not None and not 0 <= quality <= MAX_QUALITY:
-        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
+    _check_quality(quality)
     if lossless and (budget is not None or bpp is not None):
         raise InputError("a lossless stream has the size that it needs: give no budget")
     if quality is None and not lossless:
         budget = _budget(picture, budget, DEFAULT_BPP if bpp is None else bpp)
     plan = _expect.plan(expect_loss, expect_burst)
-    if interleave is None:
-        interleave = plan.interleave
-    if interleave not in (1, 2, 4):
-        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
+    interleave_log2 = _interleave_log2(plan.interleave if interleave is None else interleave)
     for name, value in (("image id", image_id), ("tag", tag)):
-        if value is not None and not 0 <= value <= 0xFFFF:
-            raise InputError(f"{name} {value}: must be 0 to 65535")
+        if value is not None:
+            _check_id(name, value)
     if scale is None and not lossless:
         scale = 1 if quality is not None else "auto"
     known = _model(model)
@@ -136,7 +133,7 @@ def compress(
         model_id=known.model_id,
         width=picture.shape[1],
         height=picture.shape[0],
-        interleave_log2=interleave.bit_length() - 1,
+        interleave_log2=interleave_log2,
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
@@ -211,6 +208,51 @@ def refine(
         assert bpp is not None
         budget = int(bpp * 8 * request.wanted().sum())
     return b"".join(request.refine(budget))
+
+
+def compress_stream(
+    picture: np.ndarray,
+    *,
+    budget: int | None = None,
+    quality: float | None = None,
+    scale: Literal[1, 2, 4] = 1,
+    packet_size: int = MAX_PACKET,
+    interleave: Literal[1, 2, 4] = 1,
+    gray: bool = False,
+    image_id: int = 0,
+    tag: int = 0,
+    model: Model | str | PathLike[str] | None = None,
+) -> Iterator[bytes]:
+    """Code a picture in one pass, as the microcontroller's encoder does, byte for byte: packets in emission order.
+
+    Args:
+        picture: uint8, (height, width) or (height, width, 3), sides 1 to 65535.
+        budget: most bytes of the stream, which comes close to it from below.
+        quality: 0 (coarsest) to 100 (finest), halves count. One of budget and quality must be given.
+        scale, packet_size, interleave, gray, model: as for compress().
+        image_id, tag: which picture this is and which encoding of it, 0 to 65535: nothing can be derived from content
+            that is still to come.
+
+    Raises:
+        InputError: unusable picture or options.
+    """
+    check_picture(picture)
+    if (budget is None) == (quality is None):
+        raise InputError("a stream needs a budget or a quality, and not both")
+    _check_quality(quality)
+    known = _model(model)
+    description = Description(
+        picture_id=_check_id("image id", image_id),
+        tag=_check_id("tag", tag),
+        model_id=known.model_id,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        scale_log2=_scale_log2(scale),
+        interleave_log2=_interleave_log2(interleave),
+        colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
+    )
+    index = 0 if quality is None else index_of(quality)
+    return _stream.stream(picture, description, known, packet_size=packet_size, index=index, quota=budget)
 
 
 def decompress(
@@ -302,6 +344,23 @@ def _scale_log2(scale: int) -> int:
     if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
         raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
     return scale.bit_length() - 1
+
+
+def _interleave_log2(interleave: int) -> int:
+    if interleave not in (1, 2, 4):
+        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
+    return interleave.bit_length() - 1
+
+
+def _check_quality(quality: float | None) -> None:
+    if quality is not None and not 0 <= quality <= MAX_QUALITY:
+        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
+
+
+def _check_id(name: str, value: int) -> int:
+    if not 0 <= value <= 0xFFFF:
+        raise InputError(f"{name} {value}: must be 0 to 65535")
+    return value
 
 
 def _model(model: Model | str | PathLike[str] | None) -> Model:

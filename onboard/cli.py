@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, decompress, describe, refine
+from onboard import DEFAULT_BPP, MAX_PACKET, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError
@@ -39,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
     parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
+    parser.add_argument("--stream", action="store_true", help="one pass, byte for byte as a microcontroller codes it")
+    parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
@@ -105,7 +107,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
                 data, result = refine_picture(picture, path, options)
                 return finish(picture, data, {**result, "output": output}, options)
             began = perf_counter()
-            data = coded(picture, options)
+            data = stream(picture, options) if options.stream else coded(picture, options)
         else:
             data = kept
         if options.resend:
@@ -146,6 +148,7 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         interleave=options.interleave,
         gray=options.gray,
         image_id=options.image_id,
+        tag=options.tag,
         window=read_window(options.window),
         curve=options.curve,
         no_data=options.no_data,
@@ -155,6 +158,30 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         model=options.model,
         **radio,
     )
+
+
+def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    """The picture in one pass. Options that a stream does not have are refused, not ignored."""
+    given = [
+        name
+        for name in ("bpp", "window", "no_data", "source_id", "time", "metadata")
+        if getattr(options, name) is not None
+    ]
+    if given or options.scale == "auto":
+        raise InputError(f"--stream does not go with --{(given or ['scale auto'])[0].replace('_', '-')}")
+    packets = compress_stream(
+        picture,
+        budget=options.budget,
+        quality=options.quality,
+        scale=int(options.scale or 1),  # type: ignore[arg-type]
+        packet_size=options.packet or MAX_PACKET,
+        interleave=options.interleave or 1,
+        gray=options.gray,
+        image_id=options.image_id or 0,
+        tag=options.tag or 0,
+        model=options.model,
+    )
+    return b"".join(packets)
 
 
 def summary(r: dict[str, Any]) -> str:
