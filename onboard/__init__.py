@@ -45,7 +45,16 @@ from onboard.wire import (
 if TYPE_CHECKING:
     from onboard.ground import Decoded
 
-__all__ = ["OnboardError", "__version__", "compress", "compress_stream", "decompress", "describe", "refine"]
+__all__ = [
+    "MAX_PACKET",
+    "OnboardError",
+    "__version__",
+    "compress",
+    "compress_stream",
+    "decompress",
+    "describe",
+    "refine",
+]
 
 DEFAULT_BPP = 0.1
 

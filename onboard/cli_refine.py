@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard import describe, refine
+from onboard import MAX_PACKET, describe, refine
 from onboard.errors import InputError
 from onboard.image_io import read_bytes
 
@@ -62,7 +62,7 @@ def refine_picture(picture: np.ndarray, path: str, options: argparse.Namespace) 
             bpp=options.bpp,
             regions=options.roi,
             lossless=options.lossless,
-            packet_size=options.packet,
+            packet_size=options.packet or MAX_PACKET,
             source_id=options.source_id,
             capture_time_ms=options.time,
             metadata=options.metadata,

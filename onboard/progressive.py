@@ -33,6 +33,7 @@ ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one late
 LAYERS_FROM, LAYERS_ONLY_FROM = 0.06, 0.35  # bits per pixel: below a base is always better, above a refinement is
 SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 START_STEP = 64
+FINER_TRIES = 2
 REBASES = 4
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -140,7 +141,7 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
         if shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
             return alone
     if shot is not None:
-        for step in range(shot[1], len(LAYER_STEPS)):
+        for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
             packets = shot[0].packets(step)
             if sum(map(len, packets)) <= budget:
                 return packets
