@@ -36,6 +36,7 @@ START_STEP = 64
 REBASES = 4
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
+FINER_TRIES = 2  # steps finer than the counts say, coded all the same: counts are of samples, and cautious
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
@@ -140,7 +141,7 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
         if shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
             return alone
     if shot is not None:
-        for step in range(shot[1], len(LAYER_STEPS)):
+        for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):
             packets = shot[0].packets(step)
             if sum(map(len, packets)) <= budget:
                 return packets
