@@ -33,10 +33,17 @@ test-arm64: $(VENV)/ready-dev ## Run the tests that must not depend on the machi
 bench: $(VENV)/ready-bench ## Measure rate-distortion and speed against the peers
 	$(BIN)/python -m benchmarks.paper
 	$(BIN)/python -m benchmarks.rd
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.entropy --train "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial"
 	$(BIN)/python -m benchmarks.refinement
 
-model: $(VENV)/ready-core ## Train the model and everything that follows from it (TRAIN_DATA=folder)
-	$(BIN)/onboard-train fit --data "$(TRAIN_DATA)"
+model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DATA=folder); then name it in onboard/model.py
+	$(BIN)/onboard-train fit --images "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial" --out onboard/models
+	for model in onboard/models/*.obm; do \
+	    $(BIN)/onboard-train neighbours --images "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial" --model $$model \
+	        --out onboard/ground/models || exit; done
+	$(BIN)/python -m tests.make_examples
+	$(BIN)/python -m tests.make_vectors
 
 debian: ## Install the Debian packages that the other targets need (as root)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \

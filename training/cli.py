@@ -20,7 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="fit a model; writes MODEL, a .json report and a .png of its units beside it")
     fit.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
-    fit.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write, such as my.obm")
+    fit.add_argument(
+        "--out", type=Path, required=True, metavar="MODEL", help="file such as my.obm, or a folder for ID.obm"
+    )
     add_talk(fit)
     near = commands.add_parser("neighbours", help="fit the ground's neighbour-aware matrices to a model")
     near.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
@@ -55,12 +57,13 @@ def fit_command(options: argparse.Namespace) -> int:
     if not options.out.parent.is_dir():
         raise InputError(f"{options.out}: the folder does not exist")
     result = fit(options.images)
-    write(result, options.out)
+    out = options.out / f"{result.model.model_id:04x}.obm" if options.out.is_dir() else options.out
+    write(result, out)
     if options.json:
         print_json(result.report)
     elif not options.quiet:
         r = result.report
-        say(f"{options.out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
+        say(f"{out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
     return OK
 
 
