@@ -1,4 +1,4 @@
-"""Missing maps: which blocks of which layer have not arrived, in a few bytes. FORMAT.md section 12.
+"""Missing maps: which blocks of which layer have not arrived, in a few bytes. FORMAT.md section 15.
 
 Ground and board share this: the ground writes maps, the board sends what they ask for.
 """

@@ -37,6 +37,7 @@ FINER_TRIES = 2
 REBASES = 4
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
+FINER_TRIES = 2  # steps finer than the counts say, coded all the same: counts are of samples, and cautious
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
