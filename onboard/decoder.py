@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onboard.errors import SectionError
-from onboard.kernels.entropy import parse_first, parse_rest
+from onboard.kernels import per_block
+from onboard.kernels.entropy import UNITS, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
 from onboard.model import Model
 from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
@@ -29,7 +30,7 @@ class PlaneState:
 
     Attributes:
         first: int16 (blocks,) dequantised first latents; has_first uint8 (blocks,).
-        rest: int16 (blocks, 7) dequantised residuals of latents 2 to 8; group uint8; has_rest uint8.
+        rest: int16 (blocks, 7), Fortran order, dequantised residuals of latents 2 to 8; group uint8; has_rest uint8.
         step: uint16 (blocks,) quantiser step of unit 2 in sixteenths, per block (0 where layer 1 is missing).
     """
 
@@ -50,7 +51,7 @@ class PlaneState:
             columns,
             np.zeros(n, np.int16),
             np.zeros(n, np.uint8),
-            np.zeros((n, 7), np.int16),
+            per_block(n, UNITS),
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint8),
             np.zeros(n, np.uint16),
@@ -59,13 +60,24 @@ class PlaneState:
 
 @dataclass(frozen=True)
 class PlaneLatents:
-    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7), group uint8."""
+    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7) in Fortran order, group
+    uint8 (blocks,)."""
 
     rows: int
     columns: int
     first: np.ndarray
     rest: np.ndarray
     group: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Where the sections of a phase are parsed to, one after another."""
+
+    activity: np.ndarray  # uint8 (blocks,)
+    first: np.ndarray  # int16 (blocks,)
+    group: np.ndarray  # uint8 (blocks,)
+    rest: np.ndarray  # int16 (blocks, 7)
 
 
 @dataclass
@@ -78,6 +90,7 @@ class Decoding:
     index: int = 0  # quantiser index of the last packet used; decoders that adapt to it look here
     bad_sections: int = 0
     skipped_sections: int = 0
+    _scratch: dict[int, _Scratch] = field(default_factory=dict)  # by number of blocks
 
     def __post_init__(self) -> None:
         self.planes = [
@@ -111,29 +124,22 @@ class Decoding:
         lookup = self.model.lookup(self.model.table_set(index))
         steps = self.model.steps(index)
         payload = np.frombuffer(section.payload, np.uint8)
-        scratch = np.empty(total, np.uint8)
         order = phase_order(state.rows, state.columns, self.description.interleave_log2, section.phase)
+        scratch = self._scratch.get(total)
+        if scratch is None:
+            group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+            scratch = _Scratch(np.empty(total, np.uint8), np.empty(total, np.int16), group, rest)
+            self._scratch[total] = scratch
         if section.layer == LAYER_FIRST:
-            q = np.empty(total, np.int16)
-            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch, q)
+            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, scratch.first)
             _check(end)
-            where = order[begin:end]
-            first = np.empty(end - begin, np.int16)
-            dequantise(q[begin:end], int(steps[0]), first)
-            state.first[where] = first
-            state.has_first[where] = 1
+            place_first(scratch.first, order, begin, end, steps[0], state.first, state.has_first)
         else:
-            group, q = np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
-            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch, group, q)
+            group, rest = scratch.group, scratch.rest
+            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, group, rest)
             _check(end)
-            where = order[begin:end]
-            rest = np.empty((end - begin, 7), np.int16)
-            for k in range(7):
-                dequantise(q[begin:end, k], int(steps[k + 1]), rest[:, k])
-            state.rest[where] = rest
-            state.group[where] = group[begin:end]
-            state.has_rest[where] = 1
-            state.step[where] = steps[1]
+            into = (state.rest, state.group, state.has_rest, state.step)
+            place_rest(rest, group, order, begin, end, steps, *into)
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -141,7 +147,7 @@ class Decoding:
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
         first = state.first if state.has_first.all() else conceal(state)
-        rest = state.rest.copy()
+        rest = state.rest.copy("F")
         add_prediction(first, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
@@ -165,8 +171,10 @@ class Decoding:
         """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1. uint8 (ceil(h/8), ceil(w/8))."""
         luma = self.planes[0]
         got = (luma.has_first * (1 + luma.has_rest)).reshape(luma.rows, luma.columns)
-        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         log2 = self.description.scale_log2
+        if log2 == 0:
+            return got
+        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         return got[(np.arange(height) >> log2)[:, None], (np.arange(width) >> log2)[None, :]]
 
     def coverage(self) -> float:
