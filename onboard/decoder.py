@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onboard.errors import SectionError
-from onboard.kernels.entropy import parse_first, parse_rest
+from onboard.kernels import per_block
+from onboard.kernels.entropy import UNITS, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
@@ -32,7 +33,7 @@ class PlaneState:
 
     Attributes:
         first: int16 (blocks,) dequantised first latents.
-        rest: int16 (blocks, 7) dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
+        rest: int16 (blocks, 7), Fortran order, dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
         first_index, rest_index: uint8 (blocks,) quantiser index of the packet that brought the block's layer 0 and 1,
             MISSING where none did. The finer of two copies stays, so the order of packets does not matter.
     """
@@ -52,7 +53,7 @@ class PlaneState:
             rows,
             columns,
             np.zeros(n, np.int16),
-            np.zeros((n, 7), np.int16),
+            per_block(n, UNITS),
             np.zeros(n, np.uint8),
             np.full(n, MISSING, np.uint8),
             np.full(n, MISSING, np.uint8),
@@ -74,13 +75,24 @@ class PlaneState:
 
 @dataclass(frozen=True)
 class PlaneLatents:
-    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7), group uint8."""
+    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7) in Fortran order, group
+    uint8 (blocks,)."""
 
     rows: int
     columns: int
     first: np.ndarray
     rest: np.ndarray
     group: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Where the sections of a phase are parsed to, one after another."""
+
+    activity: np.ndarray  # uint8 (blocks,)
+    first: np.ndarray  # int16 (blocks,)
+    group: np.ndarray  # uint8 (blocks,)
+    rest: np.ndarray  # int16 (blocks, 7)
 
 
 @dataclass
@@ -93,6 +105,7 @@ class Decoding:
     layers: Layers = field(init=False)
     bad_sections: int = 0
     skipped_sections: int = 0
+    _scratch: dict[int, _Scratch] = field(default_factory=dict)  # by number of blocks
 
     def __post_init__(self) -> None:
         self.planes = [
@@ -129,26 +142,22 @@ class Decoding:
         lookup = self.model.lookup(self.model.table_set(index))
         steps = self.model.steps(index)
         payload = np.frombuffer(section.payload, np.uint8)
-        scratch = np.empty(total, np.uint8)
         order = phase_order(state.rows, state.columns, self.description.interleave_log2, section.phase)
+        scratch = self._scratch.get(total)
+        if scratch is None:
+            group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+            scratch = _Scratch(np.empty(total, np.uint8), np.empty(total, np.int16), group, rest)
+            self._scratch[total] = scratch
         if section.layer == LAYER_FIRST:
-            q = np.empty(total, np.int16)
-            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch, q)
+            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, scratch.first)
             _check(end)
-            first = np.empty(end - begin, np.int16)
-            dequantise(q[begin:end], int(steps[0]), first)
-            where, better = _finer(order[begin:end], state.first_index, packet_index)
-            state.first[where] = first[better]
+            place_first(scratch.first, order, begin, end, steps[0], packet_index, state.first, state.first_index)
         else:
-            group, q = np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
-            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch, group, q)
+            group, rest = scratch.group, scratch.rest
+            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, group, rest)
             _check(end)
-            rest = np.empty((end - begin, 7), np.int16)
-            for k in range(7):
-                dequantise(q[begin:end, k], int(steps[k + 1]), rest[:, k])
-            where, better = _finer(order[begin:end], state.rest_index, packet_index)
-            state.rest[where] = rest[better]
-            state.group[where] = group[begin:end][better]
+            into = (state.rest, state.group, state.rest_index)
+            place_rest(rest, group, order, begin, end, steps, packet_index, *into)
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -156,7 +165,7 @@ class Decoding:
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
         first = state.first if state.has_first.all() else conceal(state)
-        rest = state.rest.copy()
+        rest = state.rest.copy("F")
         add_prediction(first, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
@@ -234,26 +243,16 @@ class Decoding:
         first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
         referred = _all_around(first) | (luma.group.reshape(shape) == 0)
         got = first * (1 + (rest & referred).astype(np.uint8))
-        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         log2 = self.description.scale_log2
+        if log2 == 0:
+            return got
+        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         return got[(np.arange(height) >> log2)[:, None], (np.arange(width) >> log2)[None, :]]
 
     def coverage(self) -> float:
         """Fraction of the blocks of both layers, over all planes, that has arrived."""
         got = sum(int(s.has_first.sum()) + int(s.has_rest.sum()) for s in self.planes)
         return got / sum(2 * len(s.first) for s in self.planes)
-
-
-def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray | slice]:
-    """Blocks of a section that improve on the copy at hand, as positions in the plane and in the section."""
-    had = kept[where]
-    if had.min(initial=MISSING) > index:  # initial: a section may have no blocks
-        better: np.ndarray | slice = slice(None)
-    else:
-        better = had > index
-        where = where[better]
-    kept[where] = index
-    return where, better
 
 
 def _all_around(grid: np.ndarray) -> np.ndarray:

@@ -12,11 +12,13 @@ import numpy as np
 
 from onboard.erasure import Protection, protect
 from onboard.errors import InputError
+from onboard.kernels import per_block
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
-from onboard.kernels.entropy import SLACK, code_first, code_rest
+from onboard.kernels.entropy import SLACK, UNITS, code_first, code_rest
+from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
-from onboard.planes import block_grid, phase_order, phases, plane_count, strips
+from onboard.planes import Phase, block_grid, phases, plane_count, strips
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
@@ -49,7 +51,7 @@ class PlaneLatents:
     Attributes:
         rows, columns: block grid.
         residual: int32 (blocks,) 64 * MSE that G1 leaves.
-        latents: int16 (blocks, 8) in sixteenths; columns 1 to 7 valid where residual > floor.
+        latents: int16 (blocks, 8), Fortran order, in sixteenths; columns 1 to 7 valid where residual > floor.
     """
 
     rows: int
@@ -60,7 +62,14 @@ class PlaneLatents:
 
 @dataclass(frozen=True)
 class PlaneSymbols:
-    """Quantised plane in raster order: first int16 (blocks,), group uint8 (blocks,), rest int16 (blocks, 7)."""
+    """Quantised plane in raster order.
+
+    Attributes:
+        rows, columns: block grid.
+        first: int16 (blocks,).
+        group: uint8 (blocks,).
+        rest: int16 (blocks, 7), Fortran order.
+    """
 
     rows: int
     columns: int
@@ -113,7 +122,7 @@ class Encoding:
         crc = 0
         for plane in self.planes:
             crc = zlib.crc32(plane.residual.data, crc)
-            crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
+            crc = zlib.crc32(np.ascontiguousarray(plane.latents[: len(plane.residual), 0]).data, crc)
         return crc
 
     def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
@@ -257,23 +266,18 @@ def analyse_picture(
     for plane in range(plane_count(description.colour)):
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
-        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), np.empty((blocks, 8), np.int16)))
+        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS)))
     weights, multiplier, shift = model.encoder_arrays
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
         end = begin + -(-strip.shape[0] // 8) * kept.columns
         floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        analyse(
-            strip,
-            weights,
-            multiplier,
-            shift,
-            model.norm,
-            floor,
-            kept.residual[begin:end],
-            kept.latents[begin:end],
-        )
+        whole = end - begin == kept.rows * kept.columns
+        latents = kept.latents if whole else per_block(end - begin, 1 + UNITS)
+        analyse(strip, weights, multiplier, shift, model.norm, floor, kept.residual[begin:end], latents)
+        if not whole:
+            kept.latents[begin:end] = latents[: end - begin]
     return Encoding(description, model, tuple(planes), finest)
 
 
@@ -292,7 +296,7 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
     quantise_first(plane.latents, int(steps[0]), first, dequantised)
     candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)
-    rest, group = np.zeros((blocks, 7), np.int16), np.empty(blocks, np.uint8)
+    rest, group = per_block(blocks, UNITS), np.empty(blocks, np.uint8)
     add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
     quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
@@ -379,12 +383,15 @@ def _sections(
     total = grid.rows * grid.columns
     if total == 0:
         return
-    order = phase_order(symbols.rows, symbols.columns, description.interleave_log2, phase)
     scratch = np.empty(total, np.uint8)
     if layer == LAYER_FIRST:
-        first = symbols.first[order]
+        first = np.empty(total, np.int16)
+        _gather(symbols.first, symbols.columns, grid, description, first)
     else:
-        group, rest = symbols.group[order], symbols.rest[order]
+        group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+        _gather(symbols.group, symbols.columns, grid, description, group)
+        for unit in range(UNITS):
+            _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)
@@ -399,6 +406,12 @@ def _sections(
             continue
         yield begin, out[:used].tobytes(), end == total
         begin = end
+
+
+def _gather(values: np.ndarray, columns: int, grid: Phase, description: Description, out: np.ndarray) -> None:
+    """Put a phase of a plane's values into phase order."""
+    down, across = (2 if description.interleave_log2 == 2 else 1), (2 if description.interleave_log2 else 1)
+    gather(values, grid.row * columns + grid.column, down * columns, across, grid.rows, grid.columns, out)
 
 
 def _thin(group: np.ndarray, begin: int) -> None:
