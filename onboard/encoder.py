@@ -122,7 +122,7 @@ class Encoding:
         crc = 0
         for plane in self.planes:
             crc = zlib.crc32(plane.residual.data, crc)
-            crc = zlib.crc32(np.ascontiguousarray(plane.latents[: len(plane.residual), 0]).data, crc)
+            crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
         return crc
 
     def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
@@ -277,7 +277,7 @@ def analyse_picture(
         latents = kept.latents if whole else per_block(end - begin, 1 + UNITS)
         analyse(strip, weights, multiplier, shift, model.norm, floor, kept.residual[begin:end], latents)
         if not whole:
-            kept.latents[begin:end] = latents[: end - begin]
+            kept.latents[begin:end] = latents
     return Encoding(description, model, tuple(planes), finest)
 
 

@@ -46,8 +46,5 @@ if _folder is not None:
 
 
 def per_block(blocks: int, units: int) -> np.ndarray:
-    """Zeros, int16 (blocks, units), in Fortran order, as kernels like values of many blocks best.
-
-    A single row counts as two: numba would take it for C order and compile everything anew.
-    """
-    return np.zeros((units, max(blocks, 2)), np.int16).T
+    """Zeros, int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
+    return np.zeros((units, blocks), np.int16).T
