@@ -10,7 +10,7 @@ TRAIN_DATA ?= ../shared/data/train
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help preview test test-arm64 bench model debian clean
+.PHONY: help preview test test-arm64 bench model firmware firmware-tools debian clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,7 @@ bench: $(VENV)/ready-bench ## Measure rate-distortion and speed against the peer
 	$(BIN)/python -m benchmarks.rd
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.entropy --train "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial"
+	$(BIN)/python -m benchmarks.refinement
 
 model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DATA=folder); then name it in onboard/model.py
 	$(BIN)/onboard-train fit --images "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial" --out onboard/models
@@ -43,6 +44,13 @@ model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DA
 	        --out onboard/ground/models || exit; done
 	$(BIN)/python -m tests.make_examples
 	$(BIN)/python -m tests.make_vectors
+
+firmware-tools: ## Install the cross compiler and the emulator that firmware_sim needs (as root, Debian)
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
+	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck >/dev/null
+
+firmware: $(VENV)/ready-core ## Build the C encoder for emulated microcontrollers, compare its packets, report what it takes
+	$(BIN)/python -m firmware_sim.measure -o benchmarks/results/firmware.json
 
 debian: ## Install the Debian packages that the other targets need (as root)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \

@@ -1,11 +1,11 @@
 """onboard-compress: previews of a few hundred bytes, as packets of which any subset makes a picture.
 
-The public API is `compress`, `decompress` and `describe`; everything else may change between versions.
+The public API is `compress`, `refine`, `decompress` and `describe`; everything else may change between versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onboard import encoder as _encoder
+from onboard import expect as _expect
+from onboard import progressive as _progressive
 from onboard import rate as _rate
+from onboard import request as _request
+from onboard import stream as _stream
 from onboard.decoder import Decoding
+from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
-from onboard.model import Model, default_model, load_model
+from onboard.model import Model, default_model, find_model, load_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window, enlarge, strips
 from onboard.wire import (
@@ -29,6 +34,7 @@ from onboard.wire import (
     Description,
     Extension,
     ExtensionType,
+    Kind,
     Window,
     index_of,
     quality_of,
@@ -39,7 +45,16 @@ from onboard.wire import (
 if TYPE_CHECKING:
     from onboard.ground import Decoded
 
-__all__ = ["OnboardError", "__version__", "compress", "decompress", "describe"]
+__all__ = [
+    "MAX_PACKET",
+    "OnboardError",
+    "__version__",
+    "compress",
+    "compress_stream",
+    "decompress",
+    "describe",
+    "refine",
+]
 
 DEFAULT_BPP = 0.1
 
@@ -50,9 +65,15 @@ def compress(
     budget: int | None = None,
     bpp: float | None = None,
     quality: float | None = None,
+    lossless: bool = False,
     scale: int | Literal["auto"] | None = None,
     packet_size: int = MAX_PACKET,
-    interleave: Literal[1, 2, 4] = 1,
+    interleave: Literal[1, 2, 4] | None = None,
+    parity: tuple[float, float] | Protection | None = None,
+    order: Literal["layers", "spread"] | None = None,
+    expect_loss: float = 0.0,
+    expect_burst: float = 1.0,
+    overhead: int = 0,
     gray: bool = False,
     image_id: int | None = None,
     tag: int | None = None,
@@ -68,13 +89,22 @@ def compress(
 
     Args:
         picture: uint8 or uint16, (height, width) or (height, width, 3), sides 1 to 65535; an array or a memory map.
-        budget: most bytes of the whole stream. At most one of budget, bpp and quality may be given.
+        budget: most bytes of the whole stream, from the smallest preview up: layers are added where they help. At most
+            one of budget, bpp and quality may be given.
         bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given.
-        quality: 0 (coarsest) to 100 (finest), halves count, instead of a size.
+        quality: 0 (coarsest) to 100 (finest), halves count, instead of a size: a preview of the two base layers.
+        lossless: every sample exactly, behind a preview of which quality and scale may be given.
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
-        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
+        parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
+            towards the size. Any k packets of a group with k source packets restore it.
+        order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
+            so that a burst takes a little of everything.
+        expect_loss, expect_burst: fraction of packets that will get lost, and how many in a row in the mean: chooses
+            interleave, parity and order where they are not given.
+        overhead: bytes that framing adds to every packet; they count towards the size.
         gray: code the luma of a colour picture only.
         image_id: which picture this is, 0 to 65535; by default derived from the content.
         tag: which encoding of it, 0 to 65535; by default derived from content and parameters.
@@ -92,22 +122,17 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    if quality is not None and not 0 <= quality <= MAX_QUALITY:
-        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
-    pixels = picture.shape[0] * picture.shape[1]
-    if quality is None and budget is None:
-        rate = DEFAULT_BPP if bpp is None else bpp
-        if not 0 < rate < 1e6:
-            raise InputError(f"{rate} bits per pixel: must be more than 0")
-        budget = int(rate * pixels / 8)
-    if budget is not None and budget < 1:
-        raise InputError(f"a budget of {budget} bytes: must be at least 1")
-    if interleave not in (1, 2, 4):
-        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
+    _check_quality(quality)
+    if lossless and (budget is not None or bpp is not None):
+        raise InputError("a lossless stream has the size that it needs: give no budget")
+    if quality is None and not lossless:
+        budget = _budget(picture, budget, DEFAULT_BPP if bpp is None else bpp)
+    plan = _expect.plan(expect_loss, expect_burst)
+    interleave_log2 = _interleave_log2(plan.interleave if interleave is None else interleave)
     for name, value in (("image id", image_id), ("tag", tag)):
-        if value is not None and not 0 <= value <= 0xFFFF:
-            raise InputError(f"{name} {value}: must be 0 to 65535")
-    if scale is None:
+        if value is not None:
+            _check_id(name, value)
+    if scale is None and not lossless:
         scale = 1 if quality is not None else "auto"
     known = _model(model)
     content = _encoder.content_crc(picture)
@@ -117,19 +142,126 @@ def compress(
         model_id=known.model_id,
         width=picture.shape[1],
         height=picture.shape[0],
-        interleave_log2=interleave.bit_length() - 1,
+        interleave_log2=interleave_log2,
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
         window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag)
+    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
+    order = order or plan.order
+    if order not in ("layers", "spread"):
+        raise InputError(f"order {order!r}: must be layers or spread")
+    if lossless and (protection or order == "spread"):
+        raise InputError("erasure packets and the spread order are for previews: not with a lossless stream")
+    arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
+    if scale == "auto" and (quality is not None or lossless):
+        raise InputError('scale "auto" needs a budget or bits per pixel')
+    fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
+    if lossless:
+        return b"".join(_progressive.lossless(job, None if quality is None else index_of(quality), fixed))
     if quality is not None:
-        if scale == "auto":
-            raise InputError('scale "auto" needs a budget or bits per pixel, not a quality')
-        return b"".join(job.packets(_scale_log2(scale), index_of(quality)))
+        return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    fixed = None if scale == "auto" else _scale_log2(scale)
-    return b"".join(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets)
+    if protection or overhead or order == "spread":  # a preview for a radio has no layers above 1
+        return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
+    return b"".join(_progressive.fit(job, budget, fixed, _luma_error))
+
+
+def refine(
+    picture: np.ndarray,
+    base: bytes,
+    *,
+    budget: int | None = None,
+    bpp: float | None = None,
+    regions: Sequence[tuple[int, int, int, int]] = (),
+    lossless: bool = False,
+    packet_size: int = MAX_PACKET,
+    source_id: str | None = None,
+    capture_time_ms: int | None = None,
+    metadata: str | None = None,
+    model: Model | str | PathLike[str] | None = None,
+) -> bytes:
+    """Code what makes the picture better than what has been sent of it: additional packets only.
+
+    Args:
+        picture: the picture that the base was made of; an array or a memory map of which only the regions are read.
+        base: all packets that have been sent of it.
+        budget: most bytes of the additional packets.
+        bpp: the same in bits per pixel of what is asked for.
+        regions: (x, y, width, height) in samples; the whole picture by default.
+        lossless: every sample of what is asked for exactly, instead of a size.
+        packet_size, source_id, capture_time_ms, metadata, model: as in compress().
+
+    Raises:
+        InputError: unusable picture, base or options. BudgetError: no refinement is that small.
+    """
+    check_picture(picture)
+    packets, report = scan(base)
+    if not packets:
+        raise NothingDecodableError(f"no usable packet in {len(base)} bytes, {report.corrupt} corrupt")
+    d = packets[0].description
+    if any(p.description != d for p in packets):
+        raise InputError("the base has packets of several pictures")
+    decoding = Decoding(d, find_model(d.model_id, {} if model is None else {_model(model).model_id: _model(model)}))
+    decoding.add(packets)
+    extensions = _extensions(source_id, capture_time_ms, metadata)
+    request = _request.Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
+    if lossless:
+        if budget is not None or bpp is not None:
+            raise InputError("a lossless stream has the size that it needs: give no budget")
+        return b"".join(request.lossless())
+    if (budget is None) == (bpp is None):
+        raise InputError("a refinement needs a budget or bits per pixel")
+    if budget is None:
+        assert bpp is not None
+        budget = int(bpp * 8 * request.wanted().sum())
+    return b"".join(request.refine(budget))
+
+
+def compress_stream(
+    picture: np.ndarray,
+    *,
+    budget: int | None = None,
+    quality: float | None = None,
+    scale: Literal[1, 2, 4] = 1,
+    packet_size: int = MAX_PACKET,
+    interleave: Literal[1, 2, 4] = 1,
+    gray: bool = False,
+    image_id: int = 0,
+    tag: int = 0,
+    model: Model | str | PathLike[str] | None = None,
+) -> Iterator[bytes]:
+    """Code a picture in one pass, as the microcontroller's encoder does, byte for byte: packets in emission order.
+
+    Args:
+        picture: uint8, (height, width) or (height, width, 3), sides 1 to 65535.
+        budget: most bytes of the stream, which comes close to it from below.
+        quality: 0 (coarsest) to 100 (finest), halves count. One of budget and quality must be given.
+        scale, packet_size, interleave, gray, model: as for compress().
+        image_id, tag: which picture this is and which encoding of it, 0 to 65535: nothing can be derived from content
+            that is still to come.
+
+    Raises:
+        InputError: unusable picture or options.
+    """
+    check_picture(picture)
+    if (budget is None) == (quality is None):
+        raise InputError("a stream needs a budget or a quality, and not both")
+    _check_quality(quality)
+    known = _model(model)
+    description = Description(
+        picture_id=_check_id("image id", image_id),
+        tag=_check_id("tag", tag),
+        model_id=known.model_id,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        scale_log2=_scale_log2(scale),
+        interleave_log2=_interleave_log2(interleave),
+        colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
+    )
+    index = 0 if quality is None else index_of(quality)
+    return _stream.stream(picture, description, known, packet_size=packet_size, index=index, quota=budget)
 
 
 def decompress(
@@ -167,9 +299,16 @@ def describe(data: bytes) -> dict[str, Any]:
     if not packets:
         raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
     d = packets[0].description
+    layers: dict[str, int] = {}
+    for p in packets:
+        for s in p.sections:
+            layers[str(s.layer)] = layers.get(str(s.layer), 0) + len(s.payload)
+        if p.kind == Kind.PARITY:
+            layers["parity"] = layers.get("parity", 0) + len(p.body)
     return {
         "bytes": len(data),
         "packets": len(packets),
+        "layer_bytes": {**layers, "headers": len(data) - report.skipped_bytes - sum(layers.values())},
         "bpp": round(8 * len(data) / (d.width * d.height), 5),
         "width": d.width,
         "height": d.height,
@@ -181,6 +320,17 @@ def describe(data: bytes) -> dict[str, Any]:
         "tag": d.tag,
         "model": f"{d.model_id:04x}",
     }
+
+
+def _budget(picture: np.ndarray, budget: int | None, bpp: float) -> int:
+    """Bytes of a budget that is given in bytes or in bits per pixel."""
+    if budget is None:
+        if not 0 < bpp < 1e6:
+            raise InputError(f"{bpp} bits per pixel: must be more than 0")
+        budget = int(bpp * picture.shape[0] * picture.shape[1] / 8)
+    if budget < 1:
+        raise InputError(f"a budget of {budget} bytes: must be at least 1")
+    return budget
 
 
 def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
@@ -203,6 +353,23 @@ def _scale_log2(scale: int) -> int:
     if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
         raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
     return scale.bit_length() - 1
+
+
+def _interleave_log2(interleave: int) -> int:
+    if interleave not in (1, 2, 4):
+        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
+    return interleave.bit_length() - 1
+
+
+def _check_quality(quality: float | None) -> None:
+    if quality is not None and not 0 <= quality <= MAX_QUALITY:
+        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
+
+
+def _check_id(name: str, value: int) -> int:
+    if not 0 <= value <= 0xFFFF:
+        raise InputError(f"{name} {value}: must be 0 to 65535")
+    return value
 
 
 def _model(model: Model | str | PathLike[str] | None) -> Model:

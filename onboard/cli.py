@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, decompress, describe
+from onboard import DEFAULT_BPP, MAX_PACKET, compress, compress_stream, decompress, describe, refine
+from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
+from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError
-from onboard.image_io import STDIO, encode_picture, read_picture, read_raw, write_bytes
+from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
+from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -34,8 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
     size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
-    parser.add_argument("--packet", type=byte_size, default=65535, metavar="N", help="most bytes of a packet")
-    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), default=1, help="spread neighbouring blocks")
+    parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
+    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
+    parser.add_argument("--stream", action="store_true", help="one pass, byte for byte as a microcontroller codes it")
+    parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
@@ -46,8 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
     parser.add_argument("--model", metavar="FILE", help="model to use instead of the shipped one")
+    add_radio(parser)
     parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
     parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
+    add_refine(parser)
     add_talk(parser)
     return parser
 
@@ -61,6 +68,7 @@ def command(options: argparse.Namespace) -> int:
         warm_up(options)
     elif not options.pictures:
         raise InputError("no picture given: onboard-compress --preview IN; --help lists the options")
+    check_options(options)
     outputs = [output_name(path, options) for path in options.pictures]
     if len(set(outputs)) < len(outputs):
         raise InputError("several pictures would be written to one file: give a folder with -o")
@@ -69,6 +77,8 @@ def command(options: argparse.Namespace) -> int:
         results.append(one_picture(path, output, options))
         if not (options.quiet or options.json):
             say(summary(results[-1]))
+            if options.verbose or "seconds_on_air" in results[-1]:
+                say(link_summary(results[-1]))
     if options.json and options.pictures:
         if STDIO in outputs:
             raise InputError("--json and packets cannot both go to standard output: give a file with -o")
@@ -77,62 +87,119 @@ def command(options: argparse.Namespace) -> int:
 
 
 def output_name(path: str, options: argparse.Namespace) -> str:
-    name = ("preview" if path == STDIO else Path(path).name) + SUFFIX
+    suffix = REFINE_SUFFIX if options.refine else SUFFIX
+    name = ("preview" if path == STDIO else Path(path).name) + suffix
     if options.output is None:
-        return STDIO if path == STDIO else path + SUFFIX
+        return STDIO if path == STDIO else path + suffix
     if options.output != STDIO and (Path(options.output).is_dir() or options.output.endswith("/")):
         return str(Path(options.output) / name)
     return str(options.output)
 
 
 def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
-    picture = read_raw(path, options.raw) if options.raw else read_picture(path)
     began = perf_counter()
+    kept = kept_stream(path) if options.resend else None
+    picture = None
     try:
-        data = compress(
-            picture,
-            budget=options.budget,
-            bpp=options.bpp,
-            quality=options.quality,
-            scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
-            packet_size=options.packet,
-            interleave=options.interleave,
-            gray=options.gray,
-            image_id=options.image_id,
-            window=read_window(options.window),
-            curve=options.curve,
-            no_data=options.no_data,
-            source_id=options.source_id,
-            capture_time_ms=options.time,
-            metadata=options.metadata,
-            model=options.model,
-        )
+        if kept is None:
+            picture = read_raw(path, options.raw) if options.raw else read_picture(path)
+            if options.refine:
+                data, result = refine_picture(picture, path, options)
+                return finish(picture, data, {**result, "output": output}, options)
+            began = perf_counter()
+            data = stream(picture, options) if options.stream else coded(picture, options)
+        else:
+            data = kept
+        if options.resend:
+            data = send_again(data, options)
     except InputError as e:
-        raise InputError(f"{path}: {e}") from None
+        raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
-    result = {
-        "input": path,
-        "output": output,
-        **describe(data),
-        "ratio": round(picture.nbytes / len(data), 1),
-        "seconds": round(took, 4),
-    }
-    if options.check:
-        decoded = decompress(data, models=[options.model] if options.model else ())
+    result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}
+    if picture is not None:
+        result["ratio"] = round(picture.nbytes / len(data), 1)
+    return finish(picture, data, result, options)
+
+
+def finish(
+    picture: np.ndarray | None, data: bytes, result: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Check what was made, if asked for, and write it."""
+    if options.check and picture is not None:
+        sent = b"".join(read_bytes(name) for name in options.base)
+        decoded = decompress(sent + data, models=[options.model] if options.model else ())
         grey = result["colour"] == "grey"
         result["decoder"] = decoded.report["decoder"]
         result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
-    write_bytes(output, data)
+    write_bytes(result["output"], framed(data, options))
     return result
 
 
+def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    radio = radio_arguments(options)
+    return compress(
+        picture,
+        budget=radio.pop("budget", options.budget),
+        bpp=options.bpp,
+        quality=options.quality,
+        lossless=options.lossless,
+        scale=None if options.scale is None else ("auto" if options.scale == "auto" else int(options.scale)),
+        interleave=options.interleave,
+        gray=options.gray,
+        image_id=options.image_id,
+        tag=options.tag,
+        window=read_window(options.window),
+        curve=options.curve,
+        no_data=options.no_data,
+        source_id=options.source_id,
+        capture_time_ms=options.time,
+        metadata=options.metadata,
+        model=options.model,
+        **radio,
+    )
+
+
+def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
+    """The picture in one pass. Options that a stream does not have are refused, not ignored."""
+    given = [
+        name
+        for name in ("bpp", "window", "no_data", "source_id", "time", "metadata")
+        if getattr(options, name) is not None
+    ]
+    if given or options.scale == "auto":
+        raise InputError(f"--stream does not go with --{(given or ['scale auto'])[0].replace('_', '-')}")
+    packets = compress_stream(
+        picture,
+        budget=options.budget,
+        quality=options.quality,
+        scale=int(options.scale or 1),  # type: ignore[arg-type]
+        packet_size=options.packet or MAX_PACKET,
+        interleave=options.interleave or 1,
+        gray=options.gray,
+        image_id=options.image_id or 0,
+        tag=options.tag or 0,
+        model=options.model,
+    )
+    return b"".join(packets)
+
+
 def summary(r: dict[str, Any]) -> str:
+    ratio = f"1:{r['ratio']:.0f}, " if "ratio" in r else ""
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
-        f"1:{r['ratio']:.0f}, scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
+        f"{ratio}scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
+
+
+def link_summary(r: dict[str, Any]) -> str:
+    """How many bytes each layer got, and what they take on the air."""
+    layers = r["layer_bytes"]
+    text = ", ".join(f"{'layer ' if name.isdigit() else ''}{name} {layers[name]}" for name in layers)
+    framing = r["framed_bytes"] - r["bytes"]
+    air = f"; {r['seconds_on_air']:.2f} s on the air" if "seconds_on_air" in r else ""
+    return f"{r['output']}: bytes: {text}, framing {framing}{air}"
 
 
 def read_window(text: str | None) -> tuple[int, int] | None:
@@ -158,6 +225,9 @@ def warm_up(options: argparse.Namespace) -> None:
             half = data[: len(data) // 2]
             for enhance in ("plain", "linear"):
                 decompress(half, enhance=enhance)
+        data = compress(picture, bpp=2)
+        decompress(data + refine(picture, data, bpp=1, regions=[(8, 8, 40, 40)]))
+        decompress(compress(picture, lossless=True))
     encode_picture(STDIO, grey, {})
     if not options.quiet:
         say(f"onboard-compress: kernels compiled in {perf_counter() - began:.1f} s")

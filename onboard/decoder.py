@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onboard.errors import SectionError
-from onboard.kernels.entropy import parse_first, parse_rest
+from onboard.kernels import per_block
+from onboard.kernels.entropy import UNITS, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
+from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
+from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
 from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
+from onboard.reference import Rect, has_layer, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
@@ -29,7 +33,7 @@ class PlaneState:
 
     Attributes:
         first: int16 (blocks,) dequantised first latents.
-        rest: int16 (blocks, 7) dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
+        rest: int16 (blocks, 7), Fortran order, dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
         first_index, rest_index: uint8 (blocks,) quantiser index of the packet that brought the block's layer 0 and 1,
             MISSING where none did. The finer of two copies stays, so the order of packets does not matter.
     """
@@ -49,7 +53,7 @@ class PlaneState:
             rows,
             columns,
             np.zeros(n, np.int16),
-            np.zeros((n, 7), np.int16),
+            per_block(n, UNITS),
             np.zeros(n, np.uint8),
             np.full(n, MISSING, np.uint8),
             np.full(n, MISSING, np.uint8),
@@ -71,13 +75,24 @@ class PlaneState:
 
 @dataclass(frozen=True)
 class PlaneLatents:
-    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7), group uint8."""
+    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7) in Fortran order, group
+    uint8 (blocks,)."""
 
     rows: int
     columns: int
     first: np.ndarray
     rest: np.ndarray
     group: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Where the sections of a phase are parsed to, one after another."""
+
+    activity: np.ndarray  # uint8 (blocks,)
+    first: np.ndarray  # int16 (blocks,)
+    group: np.ndarray  # uint8 (blocks,)
+    rest: np.ndarray  # int16 (blocks, 7)
 
 
 @dataclass
@@ -87,23 +102,29 @@ class Decoding:
     description: Description
     model: Model
     planes: list[PlaneState] = field(init=False)
+    layers: Layers = field(init=False)
     bad_sections: int = 0
     skipped_sections: int = 0
+    _scratch: dict[int, _Scratch] = field(default_factory=dict)  # by number of blocks
 
     def __post_init__(self) -> None:
         self.planes = [
             PlaneState.empty(*block_grid(self.description, p)) for p in range(plane_count(self.description.colour))
         ]
+        self.layers = Layers(self.description, len(self.planes))
 
     def add(self, packets: Iterable[Packet]) -> None:
-        """Apply packets of this picture. Unknown layers and planes are skipped, malformed sections counted."""
+        """Apply packets of this picture. Planes and layers that it cannot have are skipped, bad sections counted."""
         for packet in packets:
             for section in packet.sections:
-                if section.plane >= len(self.planes) or section.layer not in (LAYER_FIRST, LAYER_REST):
+                if section.plane >= len(self.planes) or not has_layer(self.description, section.layer):
                     self.skipped_sections += 1
                     continue
                 try:
-                    self._apply(section, packet.index)
+                    if section.layer >= FIRST_REFINEMENT:
+                        self.layers.add(section, packet.index)
+                    else:
+                        self._apply(section, packet.index)
                 except SectionError:
                     self.bad_sections += 1
 
@@ -121,26 +142,22 @@ class Decoding:
         lookup = self.model.lookup(self.model.table_set(index))
         steps = self.model.steps(index)
         payload = np.frombuffer(section.payload, np.uint8)
-        scratch = np.empty(total, np.uint8)
         order = phase_order(state.rows, state.columns, self.description.interleave_log2, section.phase)
+        scratch = self._scratch.get(total)
+        if scratch is None:
+            group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+            scratch = _Scratch(np.empty(total, np.uint8), np.empty(total, np.int16), group, rest)
+            self._scratch[total] = scratch
         if section.layer == LAYER_FIRST:
-            q = np.empty(total, np.int16)
-            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch, q)
+            end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, scratch.first)
             _check(end)
-            first = np.empty(end - begin, np.int16)
-            dequantise(q[begin:end], int(steps[0]), first)
-            where, better = _finer(order[begin:end], state.first_index, packet_index)
-            state.first[where] = first[better]
+            place_first(scratch.first, order, begin, end, steps[0], packet_index, state.first, state.first_index)
         else:
-            group, q = np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
-            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch, group, q)
+            group, rest = scratch.group, scratch.rest
+            end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, group, rest)
             _check(end)
-            rest = np.empty((end - begin, 7), np.int16)
-            for k in range(7):
-                dequantise(q[begin:end, k], int(steps[k + 1]), rest[:, k])
-            where, better = _finer(order[begin:end], state.rest_index, packet_index)
-            state.rest[where] = rest[better]
-            state.group[where] = group[begin:end][better]
+            into = (state.rest, state.group, state.rest_index)
+            place_rest(rest, group, order, begin, end, steps, packet_index, *into)
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -148,7 +165,7 @@ class Decoding:
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
         first = state.first if state.has_first.all() else conceal(state)
-        rest = state.rest.copy()
+        rest = state.rest.copy("F")
         add_prediction(first, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
@@ -168,6 +185,54 @@ class Decoding:
             enlarge(p, self.description, plane_log2(self.description, i)) for i, p in enumerate(self.plain(latents))
         ]
 
+    def reference(self, plane: int, kind: int, rect: Rect | None = None) -> np.ndarray:
+        """What layers 2 and up of a plane refer to (FORETOLD or NORMATIVE), whole or of some blocks."""
+        state = self.planes[plane]
+        if kind == FORETOLD:
+            first = state.first if state.has_first.all() else conceal(state)
+            group, rest = np.ones_like(state.group), np.zeros_like(state.rest)
+            add_prediction(first, group, state.columns, self.model.prediction_matrix, rest)
+            latents = first, rest, group
+        else:
+            p = self._plane_latents(state)
+            latents = p.first, p.rest, p.group
+        rect = rect or whole(self.description, plane)
+        return reference_plane(self.description, self.model, plane, latents, state.columns, rect)
+
+    def exact(self, plane: int, kind: int, index: int) -> np.ndarray:
+        """Blocks of layers 2 and up whose reference is what the encoder had at this index: bool (rows, columns)."""
+        state = self.planes[plane]
+        shape = (state.rows, state.columns)
+        first = (state.first_index == index).reshape(shape)
+        around = _all_around(first)
+        if kind == FORETOLD:
+            sure = around
+        else:
+            rest = (state.rest_index == index).reshape(shape)
+            sure = first & rest & (around | (state.group.reshape(shape) == 0))
+        log2 = self.description.scale_log2
+        if log2:  # the enlarger reaches into the blocks around
+            sure = _all_around(sure)
+        rows, columns = layer_grid(self.description, plane)
+        return sure[(np.arange(rows) >> log2)[:, None], (np.arange(columns) >> log2)[None, :]]
+
+    def refined(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Planes with layers 2 to 14 applied, and the highest layer applied to each of their blocks; see Layers."""
+        return self.layers.refine(self.reference, self.exact)
+
+    def reached_mask(self, reached: list[np.ndarray]) -> np.ndarray:
+        """The mask with the higher layers: of several planes the least counts, lossless blocks are 255."""
+        got = self.mask()
+        higher = reached[0].copy()
+        for chroma in reached[1:]:
+            rows, columns = (np.arange(n) >> 1 for n in higher.shape)
+            np.minimum(higher, chroma[rows[:, None], columns[None, :]], out=higher)
+        got = np.where(higher > 0, higher + 1, got).astype(np.uint8)
+        exact = self.layers.lossless()
+        if exact is not None:
+            got[exact[1]] = LOSSLESS_REACHED + 1
+        return got
+
     def mask(self) -> np.ndarray:
         """Per 8x8 luma block at full size: 0 concealed, 1 layer 0, 2 layers 0 and 1 with all they refer to.
 
@@ -176,12 +241,12 @@ class Decoding:
         luma = self.planes[0]
         shape = (luma.rows, luma.columns)
         first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
-        around = np.pad(first, 1, constant_values=True)
-        row = around[:, :-2] & around[:, 1:-1] & around[:, 2:]
-        referred = (row[:-2] & row[1:-1] & row[2:]) | (luma.group.reshape(shape) == 0)
+        referred = _all_around(first) | (luma.group.reshape(shape) == 0)
         got = first * (1 + (rest & referred).astype(np.uint8))
-        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         log2 = self.description.scale_log2
+        if log2 == 0:
+            return got
+        height, width = -(-self.description.height // BLOCK), -(-self.description.width // BLOCK)
         return got[(np.arange(height) >> log2)[:, None], (np.arange(width) >> log2)[None, :]]
 
     def coverage(self) -> float:
@@ -190,16 +255,11 @@ class Decoding:
         return got / sum(2 * len(s.first) for s in self.planes)
 
 
-def _finer(where: np.ndarray, kept: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray | slice]:
-    """Blocks of a section that improve on the copy at hand, as positions in the plane and in the section."""
-    had = kept[where]
-    if had.min(initial=MISSING) > index:  # initial: a section may have no blocks
-        better: np.ndarray | slice = slice(None)
-    else:
-        better = had > index
-        where = where[better]
-    kept[where] = index
-    return where, better
+def _all_around(grid: np.ndarray) -> np.ndarray:
+    """Cells that are true with all their neighbours inside the grid."""
+    padded = np.pad(grid, 1, constant_values=True)
+    row = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
+    return row[:-2] & row[1:-1] & row[2:]
 
 
 def conceal(state: PlaneState) -> np.ndarray:

@@ -10,12 +10,15 @@ from functools import cached_property
 
 import numpy as np
 
+from onboard.erasure import Protection, protect
 from onboard.errors import InputError
+from onboard.kernels import per_block
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
-from onboard.kernels.entropy import SLACK, code_first, code_rest
+from onboard.kernels.entropy import SLACK, UNITS, code_first, code_rest
+from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
-from onboard.planes import block_grid, phase_order, phases, plane_count, strips
+from onboard.planes import Phase, block_grid, phases, plane_count, strips
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
@@ -48,7 +51,7 @@ class PlaneLatents:
     Attributes:
         rows, columns: block grid.
         residual: int32 (blocks,) 64 * MSE that G1 leaves.
-        latents: int16 (blocks, 8) in sixteenths; columns 1 to 7 valid where residual > floor.
+        latents: int16 (blocks, 8), Fortran order, in sixteenths; columns 1 to 7 valid where residual > floor.
     """
 
     rows: int
@@ -59,7 +62,14 @@ class PlaneLatents:
 
 @dataclass(frozen=True)
 class PlaneSymbols:
-    """Quantised plane in raster order: first int16 (blocks,), group uint8 (blocks,), rest int16 (blocks, 7)."""
+    """Quantised plane in raster order.
+
+    Attributes:
+        rows, columns: block grid.
+        first: int16 (blocks,).
+        group: uint8 (blocks,).
+        rest: int16 (blocks, 7), Fortran order.
+    """
 
     rows: int
     columns: int
@@ -115,7 +125,7 @@ class Encoding:
             crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
         return crc
 
-    def _derive_tag(self, index: int, effort: Effort, packet_size: int) -> int:
+    def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
         """Encoding tag: 16 bits that differ, as far as 16 bits can, when anything that is coded may differ."""
         d = self.description
         window = (
@@ -123,7 +133,10 @@ class Encoding:
         )
         geometry = (d.model_id, d.width, d.height, d.scale_log2, d.interleave_log2, d.colour)
         facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
-        return zlib.crc32(struct.pack(f">{len(facts)}I", *facts)) & 0xFFFF
+        crc = zlib.crc32(struct.pack(f">{len(facts)}I", *facts))
+        if protection is not None:
+            crc = zlib.crc32(struct.pack(">4d", *protection.slope, *protection.spread), crc)
+        return crc & 0xFFFF
 
     def packets(
         self,
@@ -133,6 +146,7 @@ class Encoding:
         effort: Effort | None = None,
         extensions: tuple[Extension, ...] = (),
         tag: int | None = None,
+        protection: Protection | None = None,
     ) -> list[bytes]:
         """Code the picture at one quantiser index.
 
@@ -141,13 +155,15 @@ class Encoding:
             packet_size: most bytes of a packet, 48 to 65535.
             effort: see Effort; the model's own by default.
             tag: encoding tag; derived from content and parameters by default.
+            protection: erasure packets; None for a stream without.
         """
         effort = effort or self.default_effort()
-        _check_packet_size(self.description, packet_size, extensions)
+        reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
+        _check_packet_size(self.description, packet_size, extensions, reserve)
         if tag is None:
-            tag = self._derive_tag(index, effort, packet_size)
+            tag = self._derive_tag(index, effort, packet_size, protection)
         description = replace(self.description, tag=tag)
-        packer = _Packer(description, index, packet_size, extensions)
+        packer = Packer(description, index, packet_size, extensions, reserve)
         symbols = self.symbols(index, effort)
         tables = [self.model.words(self.model.table_set(self.model.plane_index(index, i))) for i in range(len(symbols))]
         for layer in (LAYER_FIRST, LAYER_REST):
@@ -155,7 +171,7 @@ class Encoding:
                 for plane, s in enumerate(symbols):
                     for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
                         packer.add(Section(plane, layer, phase, begin, payload), done)
-        return packer.finish()
+        return protect(packer.finish(), protection) if protection else packer.packed()
 
 
 @dataclass
@@ -166,6 +182,8 @@ class Job:
         picture: see planes.strips.
         base: description at scale 1.
         tag: encoding tag, None to derive it.
+        protection: erasure packets, None for none.
+        overhead: bytes that framing adds to every packet, for the budget.
     """
 
     picture: np.ndarray
@@ -174,12 +192,26 @@ class Job:
     packet_size: int
     extensions: tuple[Extension, ...]
     tag: int | None
+    protection: Protection | None = None
+    overhead: int = 0
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
 
-    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
-        """The stream at a scale, index and price of a bit (the model's own by default)."""
+    def packets(
+        self,
+        scale_log2: int,
+        index: int,
+        price: int | None = None,
+        *,
+        effort: Effort | None = None,
+    ) -> list[bytes]:
+        """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
+        if effort is not None:
+            own = analyse_picture(self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort)
+            return own.packets(
+                index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+            )
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:
@@ -189,7 +221,12 @@ class Job:
             )
             self._kept[scale_log2] = encoding
         return encoding.packets(
-            index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
+            index,
+            packet_size=self.packet_size,
+            effort=effort,
+            extensions=self.extensions,
+            tag=self.tag,
+            protection=self.protection,
         )
 
     def sample(self) -> Job:
@@ -201,7 +238,15 @@ class Job:
         tall = max(SAMPLE_PIXELS // width // bands // SAMPLE_ALIGN, 1) * SAMPLE_ALIGN
         tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
-        return replace(self, picture=part, base=replace(self.base, height=part.shape[0]), packet_size=MAX_PACKET)
+        base = replace(self.base, height=part.shape[0])
+        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0)
+
+    def source_share(self, budget: int) -> float:
+        """About which share of a budget is left for source packets without their framing."""
+        share = self.packet_size / (self.packet_size + self.overhead)
+        if self.protection is not None:
+            share *= self.protection.source_share(max(budget // self.packet_size, 1))
+        return share
 
     @property
     def pixels(self) -> int:
@@ -221,23 +266,18 @@ def analyse_picture(
     for plane in range(plane_count(description.colour)):
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
-        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), np.empty((blocks, 8), np.int16)))
+        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS)))
     weights, multiplier, shift = model.encoder_arrays
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
         end = begin + -(-strip.shape[0] // 8) * kept.columns
         floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        analyse(
-            strip,
-            weights,
-            multiplier,
-            shift,
-            model.norm,
-            floor,
-            kept.residual[begin:end],
-            kept.latents[begin:end],
-        )
+        whole = end - begin == kept.rows * kept.columns
+        latents = kept.latents if whole else per_block(end - begin, 1 + UNITS)
+        analyse(strip, weights, multiplier, shift, model.norm, floor, kept.residual[begin:end], latents)
+        if not whole:
+            kept.latents[begin:end] = latents
     return Encoding(description, model, tuple(planes), finest)
 
 
@@ -256,34 +296,44 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
     quantise_first(plane.latents, int(steps[0]), first, dequantised)
     candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)
-    rest, group = np.zeros((blocks, 7), np.int16), np.empty(blocks, np.uint8)
+    rest, group = per_block(blocks, UNITS), np.empty(blocks, np.uint8)
     add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
     quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 
-def _check_packet_size(description: Description, packet_size: int, extensions: tuple[Extension, ...]) -> None:
-    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + LEAST_PAYLOAD)
+def _check_packet_size(
+    description: Description, packet_size: int, extensions: tuple[Extension, ...], reserve: tuple[int, int]
+) -> None:
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
     if not least <= packet_size <= MAX_PACKET:
         raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
 
 
-class _Packer:
+class Packer:
     """Fills packets with sections, in order."""
 
     def __init__(
-        self, description: Description, index: int, packet_size: int, extensions: tuple[Extension, ...]
+        self,
+        description: Description,
+        index: int,
+        packet_size: int,
+        extensions: tuple[Extension, ...],
+        reserve: tuple[int, int] = (0, 0),
     ) -> None:
         self._overhead = header_size(description, extensions) + CRC.size
+        self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)
         self._size = packet_size
         self._sections: list[Section] = []
-        self._free = packet_size - self._overhead
-        self._done: list[bytes] = []
+        self._free = 0
+        self._done: list[Packet] = []
 
     def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
         """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
         while True:
+            if not self._sections:
+                self._free = self._size - self._overhead - self._reserve[layer > LAYER_FIRST]
             room = self._free - len(section_header(plane, layer, phase, begin, None))
             if self._sections:
                 room -= LENGTH_FIELD
@@ -306,14 +356,17 @@ class _Packer:
         self._flush()
         return True
 
-    def finish(self) -> list[bytes]:
+    def packed(self) -> list[bytes]:
+        """All packets, serialised."""
+        return [pack(p) for p in self.finish()]
+
+    def finish(self) -> list[Packet]:
         self.flush_started()
         return self._done
 
     def _flush(self) -> None:
-        self._done.append(pack(replace(self._packet, sections=tuple(self._sections))))
+        self._done.append(replace(self._packet, sections=tuple(self._sections)))
         self._sections = []
-        self._free = self._size - self._overhead
 
 
 def _sections(
@@ -323,19 +376,22 @@ def _sections(
     phase: int,
     description: Description,
     words: np.ndarray,
-    packer: _Packer,
+    packer: Packer,
 ) -> Iterator[tuple[int, bytes, bool]]:
     """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
     grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
     total = grid.rows * grid.columns
     if total == 0:
         return
-    order = phase_order(symbols.rows, symbols.columns, description.interleave_log2, phase)
     scratch = np.empty(total, np.uint8)
     if layer == LAYER_FIRST:
-        first = symbols.first[order]
+        first = np.empty(total, np.int16)
+        _gather(symbols.first, symbols.columns, grid, description, first)
     else:
-        group, rest = symbols.group[order], symbols.rest[order]
+        group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+        _gather(symbols.group, symbols.columns, grid, description, group)
+        for unit in range(UNITS):
+            _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)
@@ -350,6 +406,12 @@ def _sections(
             continue
         yield begin, out[:used].tobytes(), end == total
         begin = end
+
+
+def _gather(values: np.ndarray, columns: int, grid: Phase, description: Description, out: np.ndarray) -> None:
+    """Put a phase of a plane's values into phase order."""
+    down, across = (2 if description.interleave_log2 == 2 else 1), (2 if description.interleave_log2 else 1)
+    gather(values, grid.row * columns + grid.column, down * columns, across, grid.rows, grid.columns, out)
 
 
 def _thin(group: np.ndarray, begin: int) -> None:

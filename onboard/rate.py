@@ -33,9 +33,14 @@ class Job(Protocol):
     @property
     def pixels(self) -> int: ...
 
+    @property
+    def overhead(self) -> int: ...
+
     def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]: ...
 
     def sample(self) -> Job: ...
+
+    def source_share(self, budget: int) -> float: ...
 
 
 # (job, packets, scale) -> squared error of the luma that the packets decode to, at that scale
@@ -44,16 +49,17 @@ ErrorOf = Callable[[Job, list[bytes], int], float]
 
 @dataclass(frozen=True)
 class Choice:
-    """A stream and how it was made; `price` None is the model's own."""
+    """A stream and how it was made; `price` None is the model's own. Every packet costs its bytes and an overhead."""
 
     scale_log2: int
     index: int
     price: int | None
     packets: list[bytes]
+    overhead: int = 0
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.packets))
+        return sum(map(len, self.packets)) + self.overhead * len(self.packets)
 
 
 def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, error: ErrorOf) -> Choice:
@@ -70,7 +76,7 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
         BudgetError: no stream is that small; it names the smallest.
     """
     sample = job.sample()
-    share = sample.pixels / job.pixels
+    share = sample.pixels / job.pixels * (1 if sample is job else job.source_share(budget))
     sample_budget = int((budget - PACKET_OVERHEAD) * share) + PACKET_OVERHEAD
     if sample_budget < SAMPLE_LEAST:
         sample, sample_budget = job, budget
@@ -94,7 +100,7 @@ def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> Choice:
     fits, too_fine = MAX_INDEX + 1, -1
     index = guess
     while fits - too_fine > 1:
-        made[index] = choice = Choice(scale_log2, index, None, job.packets(scale_log2, index))
+        made[index] = choice = Choice(scale_log2, index, None, job.packets(scale_log2, index), job.overhead)
         if choice.size <= budget:
             fits = index
             if choice.size >= ENOUGH * budget:
@@ -138,7 +144,8 @@ def _spend_rest(job: Job, budget: int, best: Choice, own_price: int) -> Choice:
             if fits - too_cheap <= 1 or best.size >= ENOUGH * budget:
                 break
             price = (too_cheap + fits) // 2
-            probe = Choice(best.scale_log2, index, price, job.packets(best.scale_log2, index, price))
+            packets = job.packets(best.scale_log2, index, price)
+            probe = Choice(best.scale_log2, index, price, packets, job.overhead)
             if probe.size > budget:
                 too_cheap = price
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from onboard.errors import InputError, PacketError, VersionError
@@ -36,6 +36,9 @@ LAYER_FIRST = 0
 LAYER_REST = 1
 
 EXTENSION_END = 0
+ERASURE = struct.Struct(">BB")  # group, index within it
+PARITY = struct.Struct(">BBBB")  # group, index within it, k, m
+LENGTH = struct.Struct(">H")
 MAX_EXTENSION = 255
 TIME = struct.Struct(">q")
 
@@ -56,7 +59,7 @@ def quality_of(index: int) -> float:
 
 
 class Kind(IntEnum):
-    """Packet kinds. Only SOURCE is decoded here; the others are reserved and skipped."""
+    """Packet kinds. PARITY restores source packets (section 2.6); SUMMARY is reserved and skipped."""
 
     SOURCE = 0
     PARITY = 1
@@ -78,7 +81,7 @@ class Curve(IntEnum):
 
 
 class ExtensionType(IntEnum):
-    """Extension types. ERASURE and SENT are reserved; all unknown types are skipped."""
+    """Extension types. SENT is reserved; all unknown types are skipped."""
 
     ERASURE = 1
     SOURCE_ID = 2
@@ -179,6 +182,21 @@ class Packet:
     extensions: tuple[Extension, ...] = ()
     kind: int = Kind.SOURCE
     body: bytes = field(default=b"", repr=False)  # what follows the header of a kind that is not decoded here
+    # What parity packets protect of a source packet in an erasure group; only packets that were parsed have it.
+    protected: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def erasure(self) -> tuple[int, int] | None:
+        """(group, index within it) of a source packet in an erasure group: its ERASURE entry stands first."""
+        if self.extensions and self.extensions[0].type == ExtensionType.ERASURE:
+            data = self.extensions[0].data
+            return ERASURE.unpack(data) if len(data) == ERASURE.size else None
+        return None
+
+
+def protected_part(packed: bytes | memoryview, description: Description) -> bytes:
+    """What parity packets protect of a packed source packet: what lies between its ERASURE entry and its CRC-32."""
+    return bytes(packed[header_size(description) + 2 + ERASURE.size : -CRC.size])
 
 
 def section_header(plane: int, layer: int, phase: int, first: int, length: int | None) -> bytes:
@@ -283,7 +301,12 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Packet, int]:
         )
     except InputError as e:
         raise PacketError(offset, str(e), end) from None
-    return Packet(description, index, sections, extensions, kind, b"" if kind == Kind.SOURCE else bytes(rest)), end
+    if kind != Kind.SOURCE:
+        return Packet(description, index, (), extensions, kind, bytes(rest)), end
+    packet = Packet(description, index, sections, extensions)
+    if packet.erasure is not None:
+        packet = replace(packet, protected=protected_part(view[:total], description))
+    return packet, end
 
 
 def _unpack_window(rest: memoryview) -> tuple[Window, memoryview]:
@@ -344,6 +367,11 @@ class ScanReport:
     corrupt: int = 0
     other_versions: int = 0
     unknown: int = 0
+
+    def merge(self, other: ScanReport) -> None:
+        """Add the counts of another scan of the same source."""
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 def scan(data: bytes) -> tuple[list[Packet], ScanReport]:

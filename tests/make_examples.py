@@ -1,4 +1,4 @@
-"""Fill in the worked examples of FORMAT.md section 11, by hand as make_vectors: `python -m tests.make_examples`."""
+"""Fill in the worked examples of FORMAT.md section 14, by hand as make_vectors: `python -m tests.make_examples`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main() -> None:
     text = FORMAT.read_text()
     for name, packets in (("grey", two_packets()), ("rgb", colour_packet())):
         marker = f"<!-- example: {name} -->"
-        pattern = re.escape(marker) + r".*?(?=\n### |\Z)"
+        pattern = re.escape(marker) + r".*?(?=\n##|\Z)"
         text = re.sub(pattern, lambda _, m=marker, p=packets: f"{m}\n\n{example(p)}", text, flags=re.S)
     FORMAT.write_text(text.rstrip() + "\n")
 

@@ -59,6 +59,37 @@ CASES = {
 }
 
 
+# name: (picture, options of onboard.compress, options of each onboard.refine of what was sent before)
+LAYER_CASES = {
+    "grey-refined": (lambda: scene(83, 121, 21), {"bpp": 1.0, "packet_size": 300}, []),
+    "grey-refined-phases": (lambda: scene(97, 150, 22), {"bpp": 0.8, "packet_size": 150, "interleave": 4}, []),
+    "rgb-refined": (lambda: colour_scene(75, 110, 23), {"bpp": 1.5}, []),
+    "deep-refined": (lambda: deep_scene(90, 140, 24), {"bpp": 1.2, "no_data": True}, []),
+    "grey-region": (
+        lambda: scene(150, 333, 25),
+        {"quality": 30, "scale": 2},
+        [{"budget": 1500, "regions": [(240, 30, 70, 50)], "packet_size": 200}, {"bpp": 0.5}],
+    ),
+    "rgb-region": (
+        lambda: colour_scene(121, 203, 26),
+        {"quality": 30, "interleave": 2},
+        [{"bpp": 1, "regions": [(20, 30, 71, 50), (100, 60, 80, 61)]}, {"lossless": True, "regions": [(0, 0, 30, 40)]}],
+    ),
+    "grey-lossless": (lambda: scene(61, 90, 27), {"lossless": True, "packet_size": 900}, []),
+    "rgb-lossless": (lambda: colour_scene(45, 70, 28), {"lossless": True, "interleave": 4}, []),
+    "deep-lossless": (lambda: deep_scene(50, 61, 29), {"lossless": True}, []),
+}
+
+
+def stream(name: str) -> bytes:
+    """What the present encoder writes for a case."""
+    picture, options, refinements = LAYER_CASES[name] if name in LAYER_CASES else (*CASES[name], [])
+    data = onboard.compress(picture(), **options)  # type: ignore[arg-type]
+    for more in refinements:
+        data += onboard.refine(picture(), data, **more)  # type: ignore[arg-type]
+    return data
+
+
 def digest(a: np.ndarray) -> str:
     """SHA-256 of an array's shape and little-endian samples."""
     text = f"{a.shape} {a.dtype.name} ".encode()
@@ -68,12 +99,12 @@ def digest(a: np.ndarray) -> str:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     model = f"{onboard.default_model().model_id:04x}"
-    for name, (picture, options) in CASES.items():
+    for name in (*CASES, *LAYER_CASES):
         path = FOLDER / f"{name}-{model}.obp"
         if path.exists():
             print(f"{path.name}: kept")
             continue
-        data = onboard.compress(picture(), **options)  # type: ignore[arg-type]
+        data = stream(name)
         decoded = onboard.decompress(data, enhance="plain")
         path.write_bytes(data)
         facts = {"case": name, "model": model, "image": digest(decoded.image), "mask": digest(decoded.mask)}

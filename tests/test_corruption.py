@@ -11,11 +11,15 @@ from onboard.wire import CRC, pack, scan, unpack
 from tests.make_vectors import colour_scene, scene
 
 SMALL = onboard.compress(scene(40, 61, 1), quality=30, packet_size=64)
+PREVIEW = onboard.compress(scene(80, 300, 7), quality=30, scale=2)
 STREAMS = [
     SMALL,
     onboard.compress(scene(70, 90, 2), quality=60, packet_size=150, interleave=4),
     onboard.compress(colour_scene(50, 60, 3), quality=50, packet_size=100),
     onboard.compress(scene(64, 64, 4).astype(np.uint16) * 16, quality=40, metadata="m"),
+    onboard.compress(scene(70, 90, 5), bpp=1.5, packet_size=150, interleave=2),
+    onboard.compress(colour_scene(40, 50, 6), lossless=True, packet_size=400),
+    PREVIEW + onboard.refine(scene(80, 300, 7), PREVIEW, bpp=1, regions=[(230, 20, 60, 40)], packet_size=100),
 ]
 
 
@@ -25,7 +29,7 @@ def survives(data: bytes) -> bool:
         decoded = onboard.decompress(data, enhance="plain", max_pixels=1 << 16)
     except OnboardError:
         return False
-    assert decoded.mask.max(initial=0) <= 2
+    assert set(np.unique(decoded.mask)) <= {0, 1, 2, *range(3, 16), 255}
     assert 0 <= decoded.report["received"] <= 1
     return True
 

@@ -14,7 +14,7 @@ from tests.make_examples import FORMAT, colour_packet, example, two_packets
 
 def blocks_of(name: str) -> tuple[list[bytes], np.ndarray]:
     """The packets of an example and the corner of the picture that it shows."""
-    text = FORMAT.read_text().split(f"<!-- example: {name} -->")[1].split("\n### ")[0]
+    text = FORMAT.read_text().split(f"<!-- example: {name} -->")[1].split("\n##")[0]
     packets = [bytes.fromhex(h) for h in re.findall(r"Packet \d+, \d+ bytes:\n\n```\n(.*?)```", text, re.S)]
     corner = re.findall(r"```\n(.*?)\n```", text, re.S)[-1]
     return packets, np.array([[int(v) for v in line.split()] for line in corner.splitlines()])

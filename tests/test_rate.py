@@ -7,6 +7,7 @@ import pytest
 
 import onboard
 from onboard.errors import BudgetError, InputError
+from onboard.wire import scan
 from tests.make_vectors import colour_scene, scene
 
 NOISE = np.random.default_rng(4).integers(0, 256, (130, 171), np.uint8)
@@ -19,9 +20,11 @@ PICTURES = {"scene": scene(240, 352, 2), "colour": colour_scene(200, 288, 3), "n
 def test_a_budget_is_never_exceeded_and_well_used(name: str, budget: int, packet_size: int) -> None:
     data = onboard.compress(PICTURES[name], budget=budget, packet_size=packet_size)
     assert len(data) <= budget
-    if onboard.describe(data)["quality"] < 100:
-        # what is left may be too little for the header of one more packet
-        assert len(data) >= min(budget * (0.97 if budget >= 1000 else 0.9), budget - 32)
+    share = 0.97 if budget >= 1000 else 0.9
+    if any(section.layer > 1 for packet in scan(data)[0] for section in packet.sections):
+        share = 0.85  # a refinement of noise has few steps to choose from
+    # what is left may be too little for the header of one more packet
+    assert len(data) >= min(budget * share, budget - 32)
 
 
 def test_bits_per_pixel_are_a_budget_of_the_full_size_picture() -> None:
@@ -41,10 +44,13 @@ def test_an_impossible_budget_names_the_smallest_stream() -> None:
     assert len(onboard.compress(NOISE, budget=smallest)) <= smallest
 
 
-def test_a_budget_above_the_finest_stream_gives_the_finest_stream() -> None:
+def test_a_budget_above_the_finest_preview_is_spent_on_refinement() -> None:
     picture = scene(64, 64, 9)
     finest = onboard.compress(picture, quality=100)
-    assert onboard.compress(picture, budget=10 * len(finest), scale=1) == finest
+    more = onboard.compress(picture, budget=4 * len(finest), scale=1)
+    assert len(finest) < len(more) <= 4 * len(finest)
+    error = [float(((onboard.decompress(d).image - picture.astype(float)) ** 2).mean()) for d in (finest, more)]
+    assert error[1] < error[0] / 2
 
 
 def test_neighbouring_qualities_of_a_photo_differ_by_at_most_eight_percent_in_size() -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import onboard
-from tests.make_vectors import CASES, FOLDER, digest
+from tests.make_vectors import CASES, FOLDER, LAYER_CASES, digest, stream
 
 VECTORS = sorted(FOLDER.glob("*.obp"))
 
 
 def test_every_case_has_a_vector_of_the_shipped_model() -> None:
     model = f"{onboard.default_model().model_id:04x}"
-    assert {f"{name}-{model}.obp" for name in CASES} <= {p.name for p in VECTORS}
+    assert {f"{name}-{model}.obp" for name in (*CASES, *LAYER_CASES)} <= {p.name for p in VECTORS}
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda p: p.stem)
@@ -27,11 +27,10 @@ def test_a_released_stream_decodes_to_the_same_pixels_and_mask(path: Path) -> No
     assert digest(decoded.mask) == facts["mask"]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *LAYER_CASES])
 def test_the_encoder_writes_the_same_bytes_on_every_platform(name: str) -> None:
     model = f"{onboard.default_model().model_id:04x}"
-    picture, options = CASES[name]
-    assert onboard.compress(picture(), **options) == (FOLDER / f"{name}-{model}.obp").read_bytes()
+    assert stream(name) == (FOLDER / f"{name}-{model}.obp").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["grey", "rgb", "deep"])

@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
-from onboard.image_io import write_bytes
+from onboard.image_io import STDIO, write_bytes
 from onboard.options import OK, add_talk, print_json, run, say
 
 
@@ -29,6 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
     near.add_argument("--model", metavar="FILE", help="the model; the shipped one by default")
     near.add_argument("--out", required=True, metavar="PATH", help="file, or folder for its usual name")
     add_talk(near)
+    layers = commands.add_parser("layers", help="make the code tables of the higher layers, which belong to the format")
+    layers.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
+    layers.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    add_talk(layers)
+    export = commands.add_parser("export-c", help="write a model as a C header for the microcontroller's encoder")
+    export.add_argument("model", nargs="?", metavar="MODEL", help="the model; the shipped one by default")
+    export.add_argument(
+        "-o", "--out", required=True, metavar="HEADER", help='header to write, such as obc_model.h; or "-"'
+    )
+    add_talk(export)
     paper = commands.add_parser("paper", help="reproduce the MSE of Taha et al. 2025 by the paper's protocol")
     paper.add_argument("--images", type=Path, required=True, metavar="DIR", help="the Waterloo pictures")
     add_talk(paper)
@@ -40,10 +50,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(options: argparse.Namespace) -> int:
-    for folder in options.images if isinstance(options.images, list) else [options.images]:
+    images = getattr(options, "images", [])
+    for folder in images if isinstance(images, list) else [images]:
         if not folder.is_dir():
             raise InputError(f"{folder}: not a folder of pictures")
-    return {"fit": fit_command, "neighbours": neighbours_command, "paper": paper_command}[options.command](options)
+    commands = {
+        "fit": fit_command,
+        "neighbours": neighbours_command,
+        "export-c": export_command,
+        "layers": layers_command,
+        "paper": paper_command,
+    }
+    return commands[options.command](options)
 
 
 def fit_command(options: argparse.Namespace) -> int:
@@ -75,6 +93,31 @@ def neighbours_command(options: argparse.Namespace) -> int:
         print_json({"output": str(out), "bytes": len(data), "model": f"{model.model_id:04x}"})
     elif not options.quiet:
         say(f"{out}: {len(data)} bytes for model {model.model_id:04x}")
+    return OK
+
+
+def layers_command(options: argparse.Namespace) -> int:
+    from training.layers import fit_tables
+
+    data = fit_tables(options.images)
+    write_bytes(options.out, data)
+    if options.json:
+        print_json({"output": options.out, "bytes": len(data)})
+    elif not options.quiet:
+        say(f"{options.out}: {len(data)} bytes of format tables")
+    return OK
+
+
+def export_command(options: argparse.Namespace) -> int:
+    from onboard.model import default_model, load_model
+    from training.export_c import header
+
+    model = load_model(options.model) if options.model else default_model()
+    write_bytes(options.out, header(model).encode())
+    if options.json and options.out != STDIO:
+        print_json({"output": options.out, "model": f"{model.model_id:04x}"})
+    elif not options.quiet:
+        say(f"{options.out}: model {model.model_id:04x}")
     return OK
 
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from onboard.errors import InputError
 from onboard.ground.linear import parse_neighbours
+from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
+from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, add_talk, print_json, run, say
+from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
 from onboard.wire import Colour, Description
 
@@ -24,16 +27,25 @@ def build_parser() -> argparse.ArgumentParser:
         description="Rebuild pictures from preview packets: any files, any order, duplicates and gaps allowed. "
         "Exit status 0: all there; 1: a picture was made but something is missing or corrupt; 2: nothing usable.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help='files of packets; "-" is standard input')
+    parser.add_argument("inputs", nargs="*", metavar="IN", help='files of packets; "-" is standard input')
     parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
     parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
+    parser.add_argument("--framing", choices=UNFRAMINGS, default="auto", help="how packets are framed (default auto)")
+    parser.add_argument("--apid", type=int, metavar="N", help="CCSDS: take space packets of this APID only")
     parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
+    parser.add_argument(
+        "--missing", metavar="MAP", help="write what to send again; as text when MAP ends in .hex or .b64 (base64)"
+    )
+    parser.add_argument(
+        "--missing-limit", type=byte_size, metavar="N", help="most bytes of it; may ask for more blocks"
+    )
     parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
     parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
     parser.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
     parser.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
     )
+    add_listen(parser)
     add_talk(parser)
     return parser
 
@@ -47,18 +59,26 @@ def command(options: argparse.Namespace) -> int:
     store = Store({m.model_id: m for m in models})
     if options.neighbours:
         store.neighbours = parse_neighbours(read_bytes(options.neighbours))
+    if not (options.inputs or options.listen):
+        raise InputError("no packets given: ground-decode IN, or --listen URL; --help lists the options")
     for path in options.inputs:
         try:
-            report = store.add(read_bytes(path), path)
+            report = store.add(unframe(read_bytes(path), options.framing, options.apid), path)
         except MemoryError:
             raise InputError(f"{path}: too large to read") from None
         if options.verbose:
             say(f"{path}: {report.packets} packets, {report.corrupt} corrupt, {report.skipped_bytes} bytes skipped")
+    plain = None
+    if options.listen:
+        options.inputs = options.inputs or [STDIO]
+        plain = listen_command(
+            store, options, lambda d, several: one_picture(store, d, output_name(options, d, several), options)
+        )
     found = store.descriptions()
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     results = []
     for description in found:
-        output = output_name(options, description, len(found) > 1)
+        output = output_name(options, description, len(found) > 1 and description != plain)
         decoded, result = one_picture(store, description, output, options)
         whole &= decoded.complete
         results.append(result)
@@ -103,6 +123,12 @@ def one_picture(
     picture = encode_picture(output, decoded.image, text)
     mask = png_bytes(decoded.mask, text) if options.mask else None
     write_bytes(output, picture)
+    if options.missing:
+        wanted = decoded.missing.pack(options.missing_limit)
+        result["missing"] = map_text(wanted)
+        path = _with_id(options.missing, description, len(store.pictures) > 1)
+        form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(path).suffix)
+        write_bytes(path, wanted if form is None else f"{form}\n".encode())
     if mask is not None:
         write_bytes(_with_id(options.mask, description, len(store.pictures) > 1), mask)
     return decoded, result

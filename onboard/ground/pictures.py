@@ -12,11 +12,26 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
+from onboard.ground.recover import recover
+from onboard.ground.refined import show
+from onboard.missing import MissingMap, lines, map_of
 from onboard.model import Model, find_model
-from onboard.planes import assemble
-from onboard.wire import TIME, Description, ExtensionType, Kind, Packet, ScanReport, quality_of, scan
+from onboard.planes import phase_order
+from onboard.wire import (
+    LAYER_FIRST,
+    TIME,
+    Description,
+    ExtensionType,
+    Kind,
+    Packet,
+    ScanReport,
+    Section,
+    quality_of,
+    scan,
+)
 
 DEFAULT_MAX_PIXELS = 1 << 28
+PACKET_COST = 1500  # bytes that the objects of a packet take beside its payload, measured
 ENHANCE = ("auto", "plain", "linear")
 
 
@@ -28,11 +43,13 @@ class Decoded:
         image: uint8 or uint16, (height, width) or (height, width, 3).
         mask: uint8 per 8x8 luma block at full size: 0 concealed, n + 1 the highest layer that was applied.
         report: what was received and how the picture was made; plain values only, ready for JSON.
+        missing: which blocks of layers 0 and 1 have not arrived.
     """
 
     image: np.ndarray
     mask: np.ndarray
     report: dict[str, Any]
+    missing: MissingMap
 
     @property
     def complete(self) -> bool:
@@ -40,44 +57,70 @@ class Decoded:
         return bool(self.report["received"] == 1.0 and not self.report["packets"]["bad_sections"])
 
 
+# Index, erasure group and index within it, sections, body: the entry counts, for a resent copy is another packet to
+# a group
+Key = tuple[int, tuple[int, int] | None, tuple[Section, ...], bytes]
+
+
 @dataclass
 class Store:
     """Packets sorted into pictures. A picture is one description: id, encoding tag, model, size, scale, ..."""
 
     models: dict[int, Model] = field(default_factory=dict)
-    pictures: dict[Description, dict[bytes, Packet]] = field(default_factory=dict)
+    pictures: dict[Description, dict[Key, Packet]] = field(default_factory=dict)
+    parity: dict[Description, dict[Key, Packet]] = field(default_factory=dict)
     duplicates: dict[Description, int] = field(default_factory=dict)
     sources: dict[str, ScanReport] = field(default_factory=dict)
     skipped_kinds: int = 0
     neighbours: Neighbours | None = None  # beside the shipped ones
+    limit: int | None = None  # most bytes that packets may take in memory, about; None for no limit
+    kept: int = 0
+    refused: int = 0  # packets beyond the limit
 
     def add(self, data: bytes, source: str = "data") -> ScanReport:
         """Take all packets out of a run of bytes; return what else was met there."""
         packets, report = scan(data)
-        self.sources[source] = report
+        self.sources.setdefault(source, ScanReport()).merge(report)
         for packet in packets:
-            if packet.kind != Kind.SOURCE:
+            if packet.kind not in (Kind.SOURCE, Kind.PARITY):
                 self.skipped_kinds += 1
                 continue
-            known = self.pictures.setdefault(packet.description, {})
-            key = repr((packet.index, packet.sections)).encode()
+            kept = self.pictures if packet.kind == Kind.SOURCE else self.parity
+            known = kept.setdefault(packet.description, {})
+            key = (packet.index, packet.erasure, packet.sections, packet.body)
             if key in known:
                 self.duplicates[packet.description] = self.duplicates.get(packet.description, 0) + 1
-            known[key] = packet
+            elif self.limit is not None and self.kept + PACKET_COST + packet_bytes(packet) > self.limit:
+                self.refused += 1
+            else:
+                self.kept += PACKET_COST + packet_bytes(packet)
+                known[key] = packet
         return report
+
+    def recovered(self, description: Description) -> list[Packet]:
+        """Source packets of a picture that did not come, restored out of those that did."""
+        parity = self.parity.get(description)
+        return recover(self.pictures.get(description, {}).values(), parity.values()) if parity else []
 
     def descriptions(self) -> list[Description]:
         """The pictures at hand, by id. Raises NothingDecodableError, saying what was met instead."""
-        if not self.pictures:
+        found = set(self.pictures) | {d for d in self.parity if d not in self.pictures and self.recovered(d)}
+        if not found:
             met = {
                 name: sum(getattr(r, name) for r in self.sources.values())
                 for name in ("corrupt", "other_versions", "unknown", "skipped_bytes")
             }
             raise NothingDecodableError(
                 f"no usable packet: {met['corrupt']} corrupt, {met['other_versions']} of another version, "
-                f"{met['unknown'] + self.skipped_kinds} of unknown kinds, {met['skipped_bytes']} bytes skipped"
+                f"{met['unknown'] + self.skipped_kinds} of unknown kinds, {sum(map(len, self.parity.values()))} parity "
+                f"packets (too few alone), {met['skipped_bytes']} bytes skipped"
             )
-        return sorted(self.pictures, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
+        return sorted(found, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
+
+
+def packet_bytes(packet: Packet) -> int:
+    """Bytes of a packet that its Python object keeps."""
+    return len(packet.body) + len(packet.protected) + sum(len(s.payload) for s in packet.sections)
 
 
 def decode_picture(
@@ -93,7 +136,9 @@ def decode_picture(
             "the limit on memory; raise it if you trust the source"
         )
     decoding = Decoding(description, find_model(description.model_id, store.models))
-    packets = list(store.pictures[description].values())
+    received = list(store.pictures.get(description, {}).values())
+    recovered = store.recovered(description)
+    packets = received + recovered
     decoding.add(packets)
     latents = decoding.latents()
     neighbours = None if enhance == "plain" else find_neighbours(description.model_id, store.neighbours)
@@ -120,14 +165,30 @@ def decode_picture(
         "decoder": used,
         "why": why,
         "packets": {
-            "used": len(packets),
+            "used": len(received),
+            "recovered": len(recovered),
+            "parity": len(store.parity.get(description, {})),
             "duplicates": store.duplicates.get(description, 0),
             "bad_sections": decoding.bad_sections,
             "skipped_sections": decoding.skipped_sections,
         },
         "extensions": read_extensions(packets),
     }
-    return Decoded(assemble(planes, description), decoding.mask(), report)
+    image, mask, higher = show(decoding, planes)
+    return Decoded(image, mask, report | higher, missing_of(decoding))
+
+
+def missing_of(decoding: Decoding) -> MissingMap:
+    """The missing map of what has been received of a picture."""
+    parts = []
+    for line in lines(decoding.description):
+        state = decoding.planes[line.plane]
+        got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
+        order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
+        missing = ~got[order]
+        padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
+        parts.append(padded.reshape(-1, line.unit).any(1))
+    return map_of(decoding.description, np.concatenate(parts))
 
 
 def decode_one(

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numba
+import numpy as np
 
 
 def _find_cache() -> tuple[str | None, str]:
@@ -42,3 +43,8 @@ _folder, CACHE_NOTE = _find_cache()
 CACHE = _folder is not None
 if _folder is not None:
     numba.config.CACHE_DIR = _folder
+
+
+def per_block(blocks: int, units: int) -> np.ndarray:
+    """Zeros, int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
+    return np.zeros((units, blocks), np.int16).T

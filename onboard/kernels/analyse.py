@@ -3,6 +3,9 @@
 Bounds: pixels minus 128 lie in -128..127 and weights in -127..127, so an accumulator is at most
 64 * 127 * 128 = 1040384 < 2^20 and the block energy at most 2^20. `a * multiplier` < 2^20 * 2^12 = 2^32 (int64 here,
 uint32 on a microcontroller); `a * a * norm` < 2^40 * 2^22 = 2^62. Latents are int16 by the model's own check.
+
+Latents are fastest in Fortran order, a run of memory per unit: then most loops below run over many blocks at once and
+become SIMD code. For that they are plain, and their intermediate values are cast to 32 bits (numba widens to 64).
 """
 
 from __future__ import annotations
@@ -14,11 +17,16 @@ from onboard.kernels import CACHE
 
 NORM_SHIFT = 40
 
+_TILE = 64  # blocks of a block row that are analysed together: their samples stay in the first-level cache
+_CHUNK = 512  # blocks that are quantised together
+
 
 @njit(inline="always")
-def _latent(a, multiplier, shift):
-    z = (abs(a) * multiplier + (1 << (shift - 1))) >> shift
-    return z if a >= 0 else -z
+def _dot(samples, weights):
+    total = np.int32(0)
+    for i in range(64):
+        total = np.int32(total + np.int32(samples[i]) * np.int32(weights[i]))
+    return total
 
 
 @njit(nogil=True, cache=CACHE)
@@ -32,60 +40,82 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
         norm: 2^40 / sum(weights[0]^2), rounded.
         floor: int32, least residual energy for which latents 2 to 8 are computed.
         residual: int32 (blocks,) out: 64 * MSE of G1 = energy - a^2 / |w|^2 (Taha et al. 2025, section 3.1).
-        latents: int16 (blocks, 8) out; columns 1 to 7 are only written where residual > floor.
+        latents: int16 (blocks, 8) out; columns 1 to 7 are meaningless where residual <= floor.
     """
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
-    d = np.empty(64, np.int16)
-    for by in range(rows):
-        for bx in range(columns):
-            if 8 * by + 8 <= height and 8 * bx + 8 <= width:
+    lines = np.empty((8, 8 * _TILE), np.int16)  # samples minus 128, row by row
+    blocks = np.empty((_TILE, 64), np.int16)  # the same, block by block
+    line_words, block_words = lines.view(np.uint64), blocks.view(np.uint64)  # four samples each, for moving them
+    energy = np.empty(_TILE, np.int32)
+    sums = np.zeros((8, _TILE), np.int32)
+    chosen = np.empty(_TILE, np.int64)
+    for row in range(rows):
+        for left in range(0, columns, _TILE):
+            many = min(_TILE, columns - left)
+            inside = min(8 * many, width - 8 * left)
+            for y in range(8):
+                source = pixels[min(8 * row + y, height - 1), 8 * left : 8 * left + inside]
+                line = lines[y]
+                for x in range(inside):
+                    line[x] = np.int16(source[x]) - np.int16(128)
+                for x in range(inside, 8 * many):
+                    line[x] = line[inside - 1]
+            for b in range(many):
                 for y in range(8):
-                    line = pixels[8 * by + y, 8 * bx : 8 * bx + 8]
-                    for x in range(8):
-                        d[8 * y + x] = np.int16(line[x])
-            else:
-                for y in range(8):
-                    for x in range(8):
-                        d[8 * y + x] = np.int16(pixels[min(8 * by + y, height - 1), min(8 * bx + x, width - 1)])
-            energy = np.int32(0)
-            for i in range(64):
-                c = np.int16(d[i] - np.int16(128))
-                energy += np.int32(c) * np.int32(c)
-            a = np.int32(0)
-            for i in range(64):
-                c = np.int16(d[i] - np.int16(128))
-                a += np.int32(c) * np.int32(weights[0, i])
-            a = np.int64(a)
-            n = by * columns + bx
-            left = np.int64(energy) - ((a * a * norm) >> NORM_SHIFT)
-            residual[n] = left
-            latents[n, 0] = _latent(a, multiplier[0], shift[0])
-            if left > floor:
+                    block_words[b, 2 * y] = line_words[y, 2 * b]
+                    block_words[b, 2 * y + 1] = line_words[y, 2 * b + 1]
+            for b in range(many):
+                block = blocks[b]
+                square, total = np.int32(0), np.int32(0)
+                for i in range(64):
+                    sample = np.int32(block[i])
+                    square = np.int32(square + sample * sample)
+                    total = np.int32(total + sample * np.int32(weights[0, i]))
+                energy[b] = square
+                sums[0, b] = total
+            begin = row * columns + left
+            left_over = residual[begin : begin + many]
+            for b in range(many):
+                a = np.int64(sums[0, b])
+                left_over[b] = np.int64(energy[b]) - ((a * a * norm) >> NORM_SHIFT)
+            count = 0
+            for b in range(many):
+                chosen[count] = b
+                count += left_over[b] > floor
+            for c in range(count):
+                b = chosen[c]
+                block = blocks[b]
                 for k in range(1, 8):
-                    s = np.int32(0)
-                    for i in range(64):
-                        c = np.int16(d[i] - np.int16(128))
-                        s += np.int32(c) * np.int32(weights[k, i])
-                    latents[n, k] = _latent(np.int64(s), multiplier[k], shift[k])
+                    sums[k, b] = _dot(block, weights[k])
+            for k in range(8 if count > 0 else 1):
+                factor, places = multiplier[k], shift[k]
+                half = np.int64(1) << (places - 1)
+                latent, total = latents[begin : begin + many, k], sums[k]
+                for b in range(many):
+                    a = np.int64(total[b])
+                    z = (abs(a) * factor + half) >> places
+                    latent[b] = z if a >= 0 else -z
 
 
-@njit(nogil=True, cache=CACHE, error_model="numpy")
+@njit(nogil=True, cache=CACHE)
 def quantise_first(latents, step, q, d):
     """First latents to multiples of `step`, rounded to nearest: q int16 (blocks,), d int16 (blocks,) = q * step.
 
-    Bound: |latent| < 2^15 - 2^12 (the model's check) and step < 2^13, so d stays within int16.
+    Bound: |latent| < 2^15 - 2^12 (the model's check) and step < 2^13, so d stays within int16. See quantise_rest for
+    the division.
     """
+    inverse, half = np.float32(1) / np.float32(step), np.int32(step >> 1)
+    first = latents[:, 0]
     for n in range(len(q)):
-        z = np.int32(latents[n, 0])
-        m = (abs(z) + (step >> 1)) // step
-        if z < 0:
-            m = -m
+        z = np.int32(first[n])
+        m = np.int32((np.float32(np.int32(abs(z) + half)) + np.float32(0.5)) * inverse)
+        m = np.int32(m if z >= 0 else -m)
         q[n] = m
         d[n] = m * step
 
 
-@njit(nogil=True, cache=CACHE, error_model="numpy")
+@njit(nogil=True, cache=CACHE)
 def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
     """Quantise what the prediction leaves of latents 2 to 8; keep a block in group 2 only if that is worth its bits.
 
@@ -95,27 +125,43 @@ def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
         steps: int32 (8,) quantiser step per unit, in sixteenths.
         dead_zone: rounding offset in 1/256 step (128 rounds to nearest).
         price: worth of a bit in 1/256 of a squared step.
-        rest: int16 (blocks, 7): in, the predicted latents of candidates; out, their quantised residuals.
+        rest: int16 (blocks, 7): in, the predicted latents of candidates; out, their quantised residuals. Fastest in
+            Fortran order.
         group: uint8 (blocks,) out.
 
     Bounds: |latent - prediction| < 2^16 and steps < 2^13; squares below 2^32 and their sum are int64; the worth is
     below 2^26 * 2^8 * 2^8 = 2^42.
+
+    Division: v // step = floor((v + 0.5) * (1 / step)) in float32, for integers 0 <= v < 2^17. v + 0.5 is exact, and
+    (v + 0.5) / step is at least 0.5 / step away from every integer. Two roundings of 2^-24 make an error below
+    2^17 / step * 2^-22 = 2^-5 / step, which is less.
     """
-    for n in range(len(group)):
-        group[n] = 0
-        if candidate[n]:
-            gain = np.int64(0)
-            bits = 4
-            for k in range(7):
-                z, p, step = np.int32(latents[n, k + 1]), np.int32(rest[n, k]), np.int32(steps[k + 1])
-                m = (abs(z - p) + (step * dead_zone >> 8)) // step
-                size = m
-                while size > 0:
-                    size >>= 1
-                    bits += 2
-                if z < p:
-                    m = -m
-                rest[n, k] = m
-                left = np.int64(z - p - m * step)
-                gain += np.int64(z) * z - left * left
-            group[n] = gain > (np.int64(steps[1]) * steps[1] * price * bits) >> 8
+    gain, bits = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int32)
+    left = np.empty(_CHUNK, np.int32)
+    size = np.empty(_CHUNK, np.float32)
+    size_bits = size.view(np.int32)
+    worth = np.int64(steps[1]) * steps[1] * price
+    for begin in range(0, len(group), _CHUNK):
+        end = min(begin + _CHUNK, len(group))
+        wanted = candidate[begin:end]
+        gain[:] = 0
+        bits[:] = 4
+        for k in range(7):
+            step = np.int32(steps[k + 1])
+            inverse, offset = np.float32(1) / np.float32(step), np.int32(step * dead_zone >> 8)
+            latent, values = latents[begin:end, k + 1], rest[begin:end, k]
+            for b in range(end - begin):
+                error = np.int32(np.int32(latent[b]) - np.int32(values[b]))
+                m = np.int32((np.float32(np.int32(abs(error) + offset)) + np.float32(0.5)) * inverse)
+                size[b] = np.float32(m) + np.float32(0.5)
+                m = np.int32(m if error >= 0 else -m)
+                left[b] = np.int32(error - np.int32(m * step))
+                values[b] = m if wanted[b] else values[b]
+            for b in range(end - begin):
+                z, e = np.int64(latent[b]), np.int64(left[b])
+                gain[b] += z * z - e * e
+                # The exponent of m + 0.5, from its float32, is the number of bits of m less one.
+                bits[b] = bits[b] + 2 * ((size_bits[b] >> 23) - 126)
+        kept = group[begin:end]
+        for b in range(end - begin):
+            kept[b] = wanted[b] != 0 and gain[b] > (worth * bits[b]) >> 8

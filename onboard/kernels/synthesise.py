@@ -1,4 +1,6 @@
-"""Ground side of the normative decoder: latents to pixels, and first latents where none arrived. FORMAT.md section 7.
+"""Ground side of the normative decoder: symbols to latents to pixels, and first latents where none arrived.
+
+FORMAT.md section 7.
 
 Bounds: latents are clamped to int16, gains are below 2^12, so a coefficient (latent * gain >> 8) is below 2^19 and a
 pixel sum of eight products with 8-bit weights below 2^29.
@@ -14,16 +16,62 @@ from onboard.kernels import CACHE
 PIXEL_SHIFT = 16
 
 
-@njit(inline="always")
-def _clamp16(v):
-    return min(max(v, -32768), 32767)
+@njit
+def _dequantised(q, step):
+    v = np.int32(np.int32(q) * np.int32(step))
+    return min(max(v, np.int32(-32768)), np.int32(32767))
 
 
 @njit(nogil=True, cache=CACHE)
 def dequantise(q, step, out):
     """out int16 = q * step clamped to int16; q int16 of any length, step a positive int below 2^13."""
     for n in range(len(q)):
-        out[n] = _clamp16(np.int32(q[n]) * step)
+        out[n] = _dequantised(q[n], step)
+
+
+@njit(nogil=True, cache=CACHE)
+def place_first(q, order, begin, end, step, index, first, kept):
+    """Dequantise first latents `begin` to `end` - 1 of a phase; put those that improve on what is kept in raster order.
+
+    Args:
+        q: int16 (phase blocks,), dequantised in place; order: int32 (phase blocks,) raster index.
+        index: of the packet; kept: uint8 (blocks,) that of the copy at hand. The lower one stays.
+        first: int16 (blocks,).
+    """
+    part = q[begin:end]
+    for n in range(end - begin):
+        part[n] = _dequantised(part[n], step)
+    for n in range(begin, end):
+        m = order[n]
+        if kept[m] > index:
+            first[m] = q[n]
+            kept[m] = index
+
+
+@njit(nogil=True, cache=CACHE)
+def place_rest(q, group, order, begin, end, steps, index, rest, group_out, kept):
+    """Dequantise latents 2 to 8 of blocks `begin` to `end` - 1 of a phase; put those that improve in raster order.
+
+    Args:
+        q: int16 (phase blocks, 7), valid for group 2, dequantised in place; group: uint8 (phase blocks,).
+        order, index, kept: as in place_first; steps: int32 (8,).
+        rest: int16 (blocks, 7), zero for group 1; group_out: uint8 (blocks,).
+    """
+    for k in range(7):
+        part = q[begin:end, k]
+        for n in range(end - begin):
+            part[n] = _dequantised(part[n], steps[k + 1])
+    for n in range(begin, end):
+        m = order[n]
+        if kept[m] > index:
+            if group[n]:
+                for k in range(7):
+                    rest[m, k] = q[n, k]
+            elif group_out[m]:
+                for k in range(7):
+                    rest[m, k] = 0
+            group_out[m] = group[n]
+            kept[m] = index
 
 
 @njit(nogil=True, cache=CACHE)
@@ -33,28 +81,30 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
     Args:
         first: int16 (blocks,); rest: int16 (blocks, 7), read for group 2; group: uint8 (blocks,).
         weights1, gain1: int32 (64,) and int, decoder of group 1; weights2, gains2: int32 (8, 64), int64 (8,).
-        out: uint8 (8 * rows, 8 * columns).
+        out: uint8 (8 * rows, 8 * columns), contiguous.
     """
-    pixel = np.empty(64, np.int32)
+    pixels = np.empty(64, np.uint8)
+    words, out_words = pixels.view(np.uint64), out.view(np.uint64)  # eight pixels each, for moving them
+    c = np.empty(8, np.int32)
     for n in range(len(group)):
         if group[n] == 0:
-            c = np.int32((np.int64(first[n]) * gain1 + 128) >> 8)
+            c0 = np.int32((np.int64(first[n]) * gain1 + 128) >> 8)
             for i in range(64):
-                pixel[i] = np.int32(32768) + weights1[i] * c
+                p = np.int32(np.int32(32768 + (128 << PIXEL_SHIFT)) + np.int32(weights1[i] * c0)) >> PIXEL_SHIFT
+                pixels[i] = min(max(np.int32(p), np.int32(0)), np.int32(255))
         else:
-            c = np.int32((np.int64(first[n]) * gains2[0] + 128) >> 8)
-            for i in range(64):
-                pixel[i] = np.int32(32768) + weights2[0, i] * c
+            c[0] = (np.int64(first[n]) * gains2[0] + 128) >> 8
             for k in range(1, 8):
-                c = np.int32((np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8)
-                if c != 0:
-                    for i in range(64):
-                        pixel[i] += weights2[k, i] * c
-        y0, x0 = 8 * (n // columns), 8 * (n % columns)
+                c[k] = (np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8
+            for i in range(64):
+                p = np.int32(32768 + (128 << PIXEL_SHIFT))
+                for k in range(8):
+                    p = np.int32(p + weights2[k, i] * c[k])
+                p = np.int32(p >> PIXEL_SHIFT)
+                pixels[i] = min(max(p, np.int32(0)), np.int32(255))
+        row, column = n // columns, n % columns
         for y in range(8):
-            line = out[y0 + y, x0 : x0 + 8]
-            for x in range(8):
-                line[x] = np.uint8(min(max((pixel[8 * y + x] >> PIXEL_SHIFT) + 128, 0), 255))
+            out_words[8 * row + y, column] = words[y]
 
 
 @njit(nogil=True, cache=CACHE)

@@ -1,0 +1,158 @@
+/* Single-pass preview encoder for microcontrollers: eight camera rows in, packets out.
+ *
+ * It makes the bytes of `onboard-compress --stream`; onboard/stream.py says what is coded when. Integers only, no
+ * allocation, all state in the caller's struct, nothing of libc but string.h.
+ *
+ *     obc_reset(&encoder, &config);
+ *     for each eight rows:
+ *         obc_sink_rows(&encoder, rows, stride, 8);
+ *         while (obc_poll_packet(&encoder, &packet, &size) == OBC_PACKET) send(packet, size);
+ *     obc_finish(&encoder);
+ *     while (obc_poll_packet(&encoder, &packet, &size) == OBC_PACKET) send(packet, size);
+ */
+#ifndef OBC_H
+#define OBC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What memory is kept for; a configuration beyond it is refused. */
+#ifndef OBC_MAX_WIDTH
+#define OBC_MAX_WIDTH 640
+#endif
+#ifndef OBC_MAX_PACKET
+#define OBC_MAX_PACKET 256
+#endif
+#ifndef OBC_COLOUR /* 1: RGB888 pictures too */
+#define OBC_COLOUR 0
+#endif
+#ifndef OBC_MAX_SCALE_LOG2 /* 0 to 2 */
+#define OBC_MAX_SCALE_LOG2 0
+#endif
+#ifndef OBC_MAX_INTERLEAVE_LOG2 /* 0 to 2 */
+#define OBC_MAX_INTERLEAVE_LOG2 0
+#endif
+#ifndef OBC_DSP /* 1: SMLAD and friends through ACLE */
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(__ARM_BIG_ENDIAN)
+#define OBC_DSP 1
+#else
+#define OBC_DSP 0
+#endif
+#endif
+
+typedef enum {
+    OBC_OK = 0,
+    OBC_PACKET = 1,         /* a packet is there; it stays until the next call of any function */
+    OBC_EMPTY = 2,          /* nothing to send before more rows come, or the end */
+    OBC_DONE = 3,           /* everything has been sent */
+    OBC_BUSY = 4,           /* rows not taken: poll until OBC_EMPTY first */
+    OBC_ERROR_NULL = -1,    /* a null pointer */
+    OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for */
+    OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below the width */
+    OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset() */
+} obc_status;
+
+typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1 } obc_format;
+
+typedef struct {
+    uint16_t width, height;   /* samples: 1 to OBC_MAX_WIDTH, 1 to 65535 */
+    uint16_t image_id, tag;   /* which picture, and which encoding of it */
+    uint16_t packet_size;     /* most bytes of a packet, 48 to OBC_MAX_PACKET */
+    uint32_t quota;           /* most bytes of the stream; 0: `index` rules */
+    uint8_t index;            /* quantiser index, 0 (finest) to 200, without a quota */
+    uint8_t scale_log2;       /* code at 1/1, 1/2 or 1/4 of the size */
+    uint8_t interleave_log2;  /* 1, 2 or 4 phases */
+    uint8_t format;           /* obc_format */
+} obc_config;
+
+/* --- what follows is the encoder's own affair ------------------------------------------------------------------- */
+
+#define OBC_PLANES (OBC_COLOUR ? 3 : 1)
+#define OBC_LUMA_COLUMNS ((OBC_MAX_WIDTH + 7) / 8)
+#define OBC_CHROMA_COLUMNS (((OBC_MAX_WIDTH + 1) / 2 + 7) / 8)
+#define OBC_COLUMNS (OBC_LUMA_COLUMNS + (OBC_COLOUR ? 2 * OBC_CHROMA_COLUMNS : 0))
+#define OBC_STRIPES_1(columns) (((columns) + 31) / 32)
+#define OBC_STRIPES_2(columns) OBC_STRIPES_1(((columns) + 1) / 2)
+#if OBC_MAX_INTERLEAVE_LOG2 == 0
+#define OBC_STRIPES(columns) OBC_STRIPES_1(columns)
+#else
+#define OBC_STRIPES(columns) ((1 << OBC_MAX_INTERLEAVE_LOG2) * OBC_STRIPES_2(columns))
+#endif
+#define OBC_LAYER_SLOTS (OBC_STRIPES(OBC_LUMA_COLUMNS) + (OBC_COLOUR ? 2 * OBC_STRIPES(OBC_CHROMA_COLUMNS) : 0))
+#define OBC_PHASES (1 << OBC_MAX_INTERLEAVE_LOG2)
+#define OBC_PARITIES (OBC_MAX_INTERLEAVE_LOG2 == 2 ? 2 : 1)
+#define OBC_RUN_BLOCKS (32 + 3) /* a row of a stripe and what waits of the row above */
+
+typedef struct { /* one (plane, phase, stripe, layer) and its open packet */
+    uint32_t begin, next; /* first block of the packet, first block not coded; from the stripe's first block on */
+    uint32_t end;         /* behind the last whole byte */
+    uint32_t limit;       /* where the packet's CRC would go at the latest */
+    uint16_t start;       /* where the payload begins */
+    uint8_t acc, fill;    /* bits that are no whole byte yet */
+    uint8_t index;
+    uint8_t open;
+    uint8_t packet[OBC_MAX_PACKET];
+} obc_slot;
+
+typedef struct { /* blocks of a quad that reaches into the next row */
+    int16_t latents[3][7], prediction[3][7];
+    uint8_t candidate[3];
+    uint8_t count;
+} obc_waiting;
+
+typedef struct {
+    uint16_t rows, columns; /* blocks */
+    uint16_t base;          /* first column in the arrays of all planes */
+    uint16_t slots;         /* first slot of phase 0, layer 0 */
+    uint16_t stripes;       /* of phase 0, which has no fewer than the others */
+    uint16_t width, height; /* samples */
+    uint16_t row;           /* block row that is complete */
+    uint8_t filled;         /* sample rows in the strip */
+} obc_plane;
+
+typedef struct {
+    obc_config config;
+    obc_plane plane[OBC_PLANES];
+    uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
+    uint64_t reserve;           /* bits that layer 1 must leave for layer 0 */
+    uint32_t spent;             /* most bits that the stream has if it ends now */
+    uint16_t rows_seen;         /* camera rows */
+    uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */
+    uint16_t flushed;           /* slots behind which the end has come */
+    uint8_t magic, ended, planes;
+    uint8_t target;             /* quantiser index that the rate control asks for */
+    uint8_t opened, last_index; /* whether a packet was ever opened, and the index of the last one */
+    uint8_t stopped[2];         /* the quota allows no more of a layer */
+    uint8_t row_done;           /* the rows just taken complete a luma block row */
+    uint8_t job_planes, job_plane, job_step, job_phase, job_stripe; /* what is to be coded of it, and where we are */
+    int16_t first[3][OBC_COLUMNS];    /* first latents of three rows, dequantised once they are coded */
+    int16_t rest[2][OBC_COLUMNS][7];  /* latents 2 to 8 of two rows */
+    uint8_t candidate[2][OBC_COLUMNS];
+    int16_t above_q[OBC_PARITIES][OBC_COLUMNS]; /* row above, per row phase: quantised first latents, */
+    uint8_t above_size[OBC_PARITIES][OBC_COLUMNS]; /* their residuals' sizes, */
+    uint8_t count[OBC_PARITIES][OBC_COLUMNS];   /* and activity */
+    int16_t scratch[OBC_RUN_BLOCKS][7];
+    obc_waiting waiting[OBC_PLANES][OBC_PHASES];
+#if OBC_COLOUR
+    uint8_t strip[8][OBC_MAX_WIDTH];
+    uint8_t chroma[2][8][(OBC_MAX_WIDTH + 1) / 2];
+#elif OBC_MAX_SCALE_LOG2 > 0
+    uint8_t strip[8][(OBC_MAX_WIDTH + 1) / 2];
+#endif
+    obc_slot slot[2 * OBC_LAYER_SLOTS];
+} obc_encoder;
+
+/* Begin a picture. OBC_OK, OBC_ERROR_NULL or OBC_ERROR_CONFIG. */
+obc_status obc_reset(obc_encoder *encoder, const obc_config *config);
+
+/* Take eight camera rows, or what is left of the picture; `stride` is the bytes from row to row. The rows may be
+ * reused at once. OBC_OK; OBC_BUSY when packets must be polled first; an error. */
+obc_status obc_sink_rows(obc_encoder *encoder, const uint8_t *rows, size_t stride, uint16_t count);
+
+/* Code on, up to the next packet. OBC_PACKET, OBC_EMPTY, OBC_DONE or an error. */
+obc_status obc_poll_packet(obc_encoder *encoder, const uint8_t **packet, uint16_t *size);
+
+/* Say that no rows follow; a picture cut short keeps what has been coded. OBC_OK or an error. Poll until OBC_DONE. */
+obc_status obc_finish(obc_encoder *encoder);
+
+#endif

@@ -1,0 +1,140 @@
+/* Packets: opened for a slot, closed with header and CRC, the last ones put together. FORMAT.md sections 2 to 4. */
+#include <string.h>
+
+#include "obc_internal.h"
+
+enum { HEADER = OBC_LEAST_HEADER, CRC = 4, LENGTH_FIELD = 2, HAS_LENGTH = 0x20 };
+
+static void store16(uint8_t *at, uint32_t value) {
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+/* Write a section header behind the packet's; return its length. */
+static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t phase, uint32_t first) {
+    uint8_t extra = first < 8u ? 0 : (first < 1u << 11 ? 1 : (first < 1u << 19 ? 2 : 3)), i;
+    at[0] = (uint8_t)(plane << 4 | layer);
+    at[1] = (uint8_t)((uint32_t)phase << 6 | (uint32_t)extra << 3 | first >> (8u * extra));
+    for (i = 0; i < extra; i++) {
+        at[2u + i] = (uint8_t)(first >> (8u * (extra - 1u - i)));
+    }
+    return (uint8_t)(2u + extra);
+}
+
+static void pad(obc_slot *slot) {
+    if (slot->fill) {
+        slot->packet[slot->end++] = (uint8_t)((uint32_t)slot->acc << (8u - slot->fill) | 0xFFu >> slot->fill);
+        slot->fill = slot->acc = 0;
+    }
+}
+
+/* Close the slot's packet: header, padding, CRC. */
+obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size) {
+    const obc_config *c = &e->config;
+    uint8_t *p = slot->packet;
+    uint32_t crc = 0xFFFFFFFFu, i;
+    pad(slot);
+    store16(p, OBC_MAGIC << 4 | OBC_VERSION);
+    p[2] = 0;
+    store16(p + 3, c->image_id);
+    store16(p + 5, c->tag);
+    store16(p + 7, OBC_MODEL_ID);
+    store16(p + 9, c->width);
+    store16(p + 11, c->height);
+    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | c->format);
+    p[14] = slot->index;
+    store16(p + 15, slot->end + CRC);
+    for (i = 0; i < slot->end; i++) {
+        crc ^= p[i];
+        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
+        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
+    }
+    crc = ~crc;
+    store16(p + slot->end, crc >> 16);
+    store16(p + slot->end + 2u, crc);
+    slot->open = 0;
+    *packet = p;
+    *size = (uint16_t)(slot->end + CRC);
+    return OBC_PACKET;
+}
+
+uint8_t obc_is_empty(const obc_slot *slot) {
+    return slot->end == slot->start && slot->fill == 0u;
+}
+
+/* The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted. */
+void obc_stop(obc_encoder *e, uint8_t layer) {
+    e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
+}
+
+/* See to it that the slot has an open packet; 0 when the quota does not allow one. */
+uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
+                           uint8_t phase, uint8_t stripe) {
+    uint8_t down = e->config.interleave_log2 == 2u ? 1 : 0;
+    uint32_t rows = ((uint32_t)plane->rows - (down ? phase >> 1 : 0u) + down) >> down;
+    uint32_t overhead;
+    int moved = (int)e->target - (int)e->last_index;
+    if (e->stopped[layer]) {
+        return 0;
+    }
+    if (slot->open) {
+        return 1;
+    }
+    if (!e->opened || moved >= OBC_KEEP_INDEX || moved <= -OBC_KEEP_INDEX) {
+        e->last_index = e->target;
+        e->opened = 1;
+    }
+    slot->start = (uint16_t)(HEADER + section_header(slot->packet + HEADER, plane_number, layer, phase,
+                                                     stripe * (rows * OBC_STRIPE) + slot->next));
+    overhead = 8u * (slot->start + CRC) + 7u;
+    if (!obc_rate_allows(e, overhead, layer)) {
+        obc_stop(e, layer);
+        return 0;
+    }
+    e->spent += overhead;
+    slot->begin = slot->next;
+    slot->index = e->last_index;
+    slot->end = slot->start;
+    slot->limit = e->config.packet_size - (uint32_t)CRC;
+    slot->acc = slot->fill = 0;
+    slot->open = 1;
+    return 1;
+}
+
+/* Put the section of one open packet behind those of another. */
+static void merge(obc_slot *into, uint32_t *section, uint32_t *head, obc_slot *from) {
+    uint32_t payload = into->end - *section - *head;
+    uint8_t *at = into->packet + *section;
+    memmove(at + *head + LENGTH_FIELD, at + *head, payload);
+    at[1] |= HAS_LENGTH;
+    store16(at + *head, payload);
+    into->end += LENGTH_FIELD;
+    memcpy(into->packet + into->end, from->packet + HEADER, from->end - HEADER);
+    *section = into->end;
+    *head = (uint32_t)from->start - HEADER;
+    into->end += from->end - HEADER;
+    from->open = 0;
+}
+
+/* The packets that are still open, put together where they have one index and fit. */
+obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size) {
+    obc_slot *first = NULL;
+    uint32_t section = HEADER, head = 0;
+    for (; e->flushed < 2u * e->layer_slots; e->flushed++) {
+        obc_slot *slot = &e->slot[e->flushed];
+        if (!slot->open || obc_is_empty(slot)) {
+            continue;
+        }
+        pad(slot);
+        if (!first) {
+            first = slot;
+            head = (uint32_t)slot->start - HEADER;
+        } else if (slot->index == first->index &&
+                   first->end + LENGTH_FIELD + (slot->end - HEADER) + CRC <= e->config.packet_size) {
+            merge(first, &section, &head, slot);
+        } else {
+            break;
+        }
+    }
+    return first ? obc_emit(e, first, packet, size) : OBC_DONE;
+}

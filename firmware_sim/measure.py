@@ -1,0 +1,187 @@
+"""What the C encoder takes on emulated microcontrollers: `python -m firmware_sim.measure`.
+
+Builds it with arm-none-eabi-gcc, runs it under qemu-system-arm with one unit of time per instruction, compares the
+packets with the reference byte for byte, and reports flash, RAM and instructions per pixel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, run, tool, write_model
+from firmware_sim.encoder import config_of
+from onboard import compress_stream
+from onboard.errors import InputError
+from onboard.image_io import read_picture, write_bytes
+from onboard.options import OK, add_talk, print_json, say
+from onboard.options import run as run_command
+from onboard.wire import unpack
+
+BOARD = SOURCES / "board"
+SECONDS = 300  # for one picture on one core
+DEFAULT_BPP = 0.1
+PACKET_SIZE = 200
+WIDTH, HEIGHT = 640, 480
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core, the board that stands for it, how it is optimised. M0+ code runs on the M3's board: there is no other."""
+
+    name: str
+    cpu: str
+    board: str
+    optimise: str
+
+
+CORES = (
+    Core("Cortex-M0+", "cortex-m0plus", "mps2-an385", "-O2"),
+    Core("Cortex-M4", "cortex-m4", "mps2-an386", "-O3"),
+    Core("Cortex-M7", "cortex-m7", "mps2-an500", "-O3"),
+)
+CONFIGURATIONS = (
+    ("grey", Limits(WIDTH, PACKET_SIZE), 1),
+    ("grey, interleave 4", Limits(WIDTH, PACKET_SIZE, interleave_log2=2), 4),
+    ("RGB", Limits(WIDTH, PACKET_SIZE, colour=True), 1),
+)
+
+
+def build(core: Core, limits: Limits, folder: Path) -> Path:
+    """The encoder and its board as an ELF file."""
+    write_model(folder)
+    elf = folder / f"{core.cpu}.elf"
+    # The board's own file talks to the emulator in ways that ISO C does not know.
+    flags = [f"-mcpu={core.cpu}", "-mthumb", core.optimise, "-ffunction-sections", *limits.defines(), f"-I{folder}"]
+    flags.append(f"-I{SOURCES}")
+    objects = []
+    for name in ENCODER:
+        objects.append(str(folder / f"{core.cpu}-{name}.o"))
+        run([tool("arm-none-eabi-gcc"), *flags, *STRICT, "-c", "-o", objects[-1], str(SOURCES / name)])
+    link = ["--specs=nano.specs", "-nostartfiles", "-Wl,--gc-sections", "-T", str(BOARD / "link.ld")]
+    run([tool("arm-none-eabi-gcc"), *flags, *link, "-o", str(elf), str(BOARD / "main.c"), *objects])
+    return elf
+
+
+def emulate(core: Core, elf: Path, data: bytes, folder: Path) -> tuple[bytes, dict[str, int]]:
+    """Run a program on a picture; return its packets and its report."""
+    (folder / "input.bin").write_bytes(data)
+    (folder / "output.bin").unlink(missing_ok=True)
+    command = [tool("qemu-system-arm"), "-M", core.board, "-kernel", str(elf), "-display", "none", "-serial", "null"]
+    command += ["-monitor", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=6"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+    )
+    report = {line.split()[0]: int(line.split()[1]) for line in (done.stdout + done.stderr).splitlines() if line}
+    if "coding" not in report:
+        raise InputError(f"{core.name}: the emulated program stopped without a report (status {done.returncode})")
+    return (folder / "output.bin").read_bytes(), report
+
+
+def flash_of(elf: Path) -> int:
+    """Bytes of code, constants and initialised data."""
+    table = run([tool("arm-none-eabi-size"), "-A", str(elf)])
+    sizes = {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if line.startswith(".")}
+    return sizes[".text"] + sizes.get(".data", 0)
+
+
+def measure(
+    core: Core, name: str, limits: Limits, interleave: int, picture: np.ndarray, folder: Path
+) -> dict[str, Any]:
+    """One row of the table. Raises InputError when the packets are not the reference's."""
+    quota = int(DEFAULT_BPP * picture.shape[0] * picture.shape[1] / 8)
+    packets = list(
+        compress_stream(picture, budget=quota, packet_size=PACKET_SIZE, interleave=interleave)  # type: ignore[arg-type]
+    )
+    config = config_of(unpack(packets[0])[0].description, PACKET_SIZE, quota=quota)
+    elf = build(core, limits, folder)
+    made, report = emulate(core, elf, bytes(config) + picture.tobytes(), folder)
+    if made != b"".join(packets):
+        raise InputError(f"{core.name}: the packets are not those of the reference")
+    pixels = picture.shape[0] * picture.shape[1]
+    return {
+        "core": core.name,
+        "size": f"{picture.shape[1]}x{picture.shape[0]}",
+        "configuration": name,
+        "optimise": core.optimise,
+        "limits": asdict(limits),
+        "quota": quota,
+        "bytes": len(made),
+        "flash": flash_of(elf),
+        "ram": report["encoder"] + report["stack"],
+        "encoder": report["encoder"],
+        "stack": report["stack"],
+        "analysis_per_pixel": round(report["analysis"] / pixels, 2),
+        "coding_per_pixel": round(report["coding"] / pixels, 2),
+        "instructions_per_pixel": round((report["analysis"] + report["coding"]) / pixels, 2),
+    }
+
+
+def scene() -> np.ndarray:
+    """An RGB picture with sky, hills and grass, so that the measurement needs no files."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    ridge = 170 + 40 * np.sin(x / 90.0) + 14 * np.sin(x / 17.0)
+    ground = 90 + 25 * np.sin(x / 11.0 + y / 23.0) + rng.normal(0, 14, (HEIGHT, WIDTH)) * (y > ridge)
+    grey = np.where(y < ridge, 215 - y / 6, ground * (0.6 + y / (2.0 * HEIGHT)))
+    tint = np.array([1.0, 0.95, 0.8])
+    return np.clip(grey[..., None] * tint, 0, 255).astype(np.uint8)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="firmware_sim.measure", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--picture", metavar="FILE", help=f"colour picture of at least {WIDTH}x{HEIGHT}; made up without"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the results as JSON too")
+    add_talk(parser)
+    return parser
+
+
+def command(options: argparse.Namespace) -> int:
+    picture = read_picture(options.picture) if options.picture else scene()
+    if picture.dtype != np.uint8 or picture.shape[0] < HEIGHT or picture.shape[1] < WIDTH:
+        raise InputError(f"a picture of 8 bits and at least {WIDTH}x{HEIGHT} is needed")
+    if picture.ndim == 2:
+        picture = np.stack([picture] * 3, -1)
+    colour = np.ascontiguousarray(picture[:HEIGHT, :WIDTH])
+    grey = np.ascontiguousarray(colour[..., 1])
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, limits, interleave in CONFIGURATIONS:
+            for core in CORES:
+                rows.append(measure(core, name, limits, interleave, colour if limits.colour else grey, Path(folder)))
+    if options.output:
+        name = Path(options.picture).name if options.picture else "made up"
+        write_bytes(options.output, (json.dumps({"picture": name, "results": rows}, indent=1) + "\n").encode())
+    if options.json:
+        print_json(rows)
+    elif not options.quiet:
+        say(table(rows))
+    return OK
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    head = "core        configuration        flash  encoder  stack  analysis  coding   i/px"
+    lines = [
+        f"{r['core']:11s} {r['configuration']:19s} {r['flash']:6d} {r['encoder']:8d} {r['stack']:6d} "
+        f"{r['analysis_per_pixel']:9.2f} {r['coding_per_pixel']:7.2f} {r['instructions_per_pixel']:6.2f}"
+        for r in rows
+    ]
+    return "\n".join([head, *lines])
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(command, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""`onboard-compress --refine`: the additional packets that make what was sent finer, whole or in regions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from onboard import MAX_PACKET, describe, refine
+from onboard.errors import InputError
+from onboard.image_io import read_bytes
+
+SUFFIX = ".refine.obp"
+
+
+def add_refine(parser: argparse.ArgumentParser) -> None:
+    """The options of refinements."""
+    group = parser.add_argument_group("refinement")
+    group.add_argument("--lossless", action="store_true", help="every sample exactly, behind a preview")
+    group.add_argument("--refine", action="store_true", help="write only what is missing from --base, for a budget")
+    group.add_argument("--base", action="append", default=[], metavar="FILE", help="packets that have been sent")
+    group.add_argument(
+        "--roi", action="append", type=region, default=[], metavar="X,Y,W,H", help="refine this region only; repeatable"
+    )
+
+
+def region(text: str) -> tuple[int, int, int, int]:
+    """ "X,Y,W,H" to four numbers."""
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(n.strip().isdigit() for n in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a region: give X,Y,WIDTH,HEIGHT in samples")
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise InputError for options of refinements that do not fit together."""
+    if not options.refine:
+        if options.base or options.roi:
+            raise InputError("--base and --roi go with --refine")
+        return
+    if len(options.pictures) != 1:
+        raise InputError("--refine takes one picture")
+    if not options.base:
+        raise InputError("--refine needs --base FILE, what has been sent of the picture")
+    if options.quality is not None:
+        raise InputError("a refinement is asked for by --budget, --bpp or --lossless, not by a quality")
+
+
+def refine_picture(picture: np.ndarray, path: str, options: argparse.Namespace) -> tuple[bytes, dict[str, Any]]:
+    """Additional packets of one picture and what to report of them."""
+    base = b"".join(read_bytes(name) for name in options.base)
+    began = perf_counter()
+    try:
+        data = refine(
+            picture,
+            base,
+            budget=options.budget,
+            bpp=options.bpp,
+            regions=options.roi,
+            lossless=options.lossless,
+            packet_size=options.packet or MAX_PACKET,
+            source_id=options.source_id,
+            capture_time_ms=options.time,
+            metadata=options.metadata,
+            model=options.model,
+        )
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
+    if not data:
+        raise InputError(f"{path}: all that is asked for has been sent")
+    result = {
+        "input": path,
+        **describe(data),
+        "ratio": round(picture.nbytes / len(data), 1),
+        "seconds": round(perf_counter() - began, 4),
+        "base": [Path(name).name for name in options.base],
+        "regions": options.roi,
+    }
+    return data, result

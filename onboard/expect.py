@@ -1,0 +1,85 @@
+"""Which interleave and erasure packets to send when a loss is expected: a table, measured by `benchmarks.link`.
+
+The source of every row is benchmarks/results/link.txt: 0.15 bits per pixel in packets of 200 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from onboard.erasure import Protection
+from onboard.errors import InputError
+
+MAX_LOSS = 0.9
+
+
+Order = Literal["layers", "spread"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is best up to a loss rate.
+
+    Attributes:
+        loss: highest loss rate for which the row holds.
+        interleave: 1, 2 or 4.
+        margin: for layer 0 and for the layers above: parity packets beyond those lost in the mean, in standard
+            deviations of the number of lost packets; None for no parity.
+        order: "layers", coarse to fine, or "spread" (see erasure.spread), where bursts take too much of one layer.
+    """
+
+    loss: float
+    interleave: Literal[1, 2, 4]
+    margin: tuple[float | None, float | None]
+    order: Order = "layers"
+
+
+# Losses one by one, and in bursts.
+SINGLE = (
+    Row(0.0, 1, (None, None)),
+    Row(0.02, 1, (1, None)),
+    Row(0.07, 1, (1, 0)),
+    Row(0.25, 1, (2, 1)),
+    Row(0.4, 4, (2, 1)),  # 0.1 dB below interleave 1, but the worst picture is 2 dB better
+    Row(MAX_LOSS, 4, (2, None)),
+)
+BURSTS = (
+    Row(0.0, 1, (None, None)),
+    Row(0.02, 2, (None, None)),
+    Row(0.15, 4, (None, None)),
+    Row(0.4, 4, (1, None), "spread"),
+    Row(MAX_LOSS, 2, (1, None), "spread"),
+)
+BURST_FROM = 2.0  # mean packets lost in a row
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to spend bytes on a bad link."""
+
+    interleave: Literal[1, 2, 4]
+    protection: Protection | None
+    order: Order
+
+
+def plan(loss: float, burst: float = 1.0) -> Plan:
+    """What to send when packets get lost at this rate, in bursts of this mean length. Raises InputError."""
+    if not (0 <= loss <= MAX_LOSS and burst >= 1):
+        raise InputError(f"expected loss {loss} in bursts of {burst}: must be 0 to {MAX_LOSS}, and 1 or more")
+    table = BURSTS if burst >= BURST_FROM else SINGLE
+    row = next((r for r in table if loss <= r.loss), table[-1])
+    return Plan(row.interleave, protection(loss, burst, row.margin), row.order)
+
+
+def protection(loss: float, burst: float, margin: tuple[float | None, float | None]) -> Protection | None:
+    """Parity for the packets that get lost in the mean, parity packets included, and a margin."""
+    if loss == 0 or margin == (None, None):
+        return None
+    mean = loss / (1 - loss)
+    deviation = sqrt(loss * (1 - loss) * (2 * burst - 1)) / (1 - loss)  # bursts widen the spread of a mean of n
+    return Protection(
+        (0.0 if margin[0] is None else mean, 0.0 if margin[1] is None else mean),
+        (deviation * (margin[0] or 0.0), deviation * (margin[1] or 0.0)),
+    )

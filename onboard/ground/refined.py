@@ -1,0 +1,49 @@
+"""The higher layers in the shown picture: refined blocks over the base's, lossless ones over all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onboard.decoder import Decoding
+from onboard.layers import spread_blocks
+from onboard.planes import assemble, enlarge
+from onboard.reference import layer_log2
+
+LOSSLESS = 255
+
+
+def show(decoding: Decoding, base: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Picture, mask and report of a decoding, from the base's planes at full size (as any decoder shows them)."""
+    d = decoding.description
+    if not decoding.layers.any:
+        return assemble(base, d), decoding.mask(), {}
+    planes, reached = decoding.refined()
+    if d.window is None:
+        shown = []
+        for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
+            log2 = layer_log2(plane)
+            where = spread_blocks(got > 0, over.shape)
+            if log2:
+                where = where.repeat(1 << log2, 0).repeat(1 << log2, 1)[: d.height, : d.width]
+            shown.append(np.where(where, enlarge(over, d, log2), under))
+        picture = assemble(shown, d)
+    else:
+        picture = assemble(base, d)
+        if picture.ndim == 2:
+            where = spread_blocks(reached[0] > 0, picture.shape)
+            picture = np.where(where, planes[0], picture)
+    exact = decoding.layers.lossless()
+    if exact is not None:
+        where = spread_blocks(exact[1], picture.shape)
+        picture[where] = exact[0][where]
+    mask = decoding.reached_mask(reached)
+    levels, blocks = np.unique(mask, return_counts=True)
+    report = {
+        "blocks_by_mask": {str(level): int(n) for level, n in zip(levels, blocks, strict=True)},
+        "sections_by_layer": decoding.layers.counts(),
+        "unused_sections": decoding.layers.unused,
+        "lossless": bool((mask == LOSSLESS).all()),
+    }
+    return picture, mask, {"layers": report}

@@ -1,0 +1,221 @@
+"""The higher layers, decoder's side: sections of layers 2 to 15 are parsed as they come, kept, and applied where what
+they refer to has arrived. FORMAT.md sections 11 and 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onboard.errors import SectionError
+from onboard.kernels.lossless import parse_lossless
+from onboard.kernels.refine import parse_refinement
+from onboard.kernels.transform import add_inverse
+from onboard.layer_header import (
+    FORETOLD,
+    LAYER_LOSSLESS,
+    LAYER_STEPS,
+    NO_REFERENCE,
+    NORMATIVE,
+    unpack_header,
+)
+from onboard.reference import (
+    depth_of,
+    find_grid,
+    layer_grid,
+    value_limit,
+    work_arrays,
+)
+from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_codes
+from onboard.wire import BLOCK, Colour, Description, Section
+
+LEAST_BITS = 2  # of a block that is not empty
+LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A section of layers 2 to 14.
+
+    Attributes:
+        index: quantiser index of the base that it refers to.
+        reference, step: see layer_header.
+        blocks: int32 (n,) raster indices in the plane's grid.
+        filled: int32 (m,) places in `blocks` of those that are not empty.
+        values: int32 (m, 64) their quantised coefficients.
+    """
+
+    layer: int
+    index: int
+    reference: int
+    step: int
+    blocks: np.ndarray
+    filled: np.ndarray
+    values: np.ndarray
+
+
+# (plane, FORETOLD or NORMATIVE, quantiser index) -> bool grid of blocks where that reference is exact
+ExactOf = Callable[[int, int, int], np.ndarray]
+# (plane, FORETOLD or NORMATIVE) -> samples of the whole plane
+BaseOf = Callable[[int, int], np.ndarray]
+
+
+@dataclass
+class Layers:
+    """What has arrived of the higher layers of a picture.
+
+    Attributes:
+        unused: sections of which no block could be applied when planes were last made.
+    """
+
+    description: Description
+    planes: int
+    sections: dict[int, list[Parsed]] = field(default_factory=dict)
+    unused: int = 0
+
+    def __post_init__(self) -> None:
+        self._lossless: list[np.ndarray] = []
+        self._scratch = np.empty((0, 0), np.uint8)
+        self._has: list[np.ndarray] = []
+
+    @property
+    def any(self) -> bool:
+        return bool(self.sections) or bool(self._lossless)
+
+    def add(self, section: Section, index: int) -> None:
+        """Parse a section and keep it. Raises SectionError."""
+        if section.layer == LAYER_LOSSLESS:
+            self._add_lossless(section)
+            return
+        header, payload = unpack_header(section.payload, section.layer, REFINE_SETS)
+        d = self.description
+        shape = layer_grid(d, section.plane)
+        grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
+        total = len(grid.order)
+        most = min(total - begin, 8 * len(payload) // LEAST_BITS) + 1
+        values, filled = np.zeros((most, 64), np.int32), np.empty(most, np.int32)
+        data = np.frombuffer(payload, np.uint8)
+        lookup = refinement_codes().lookup(header.table_set)
+        masks = np.empty(total, np.uint64)
+        end, used = parse_refinement(data, grid.rows, grid.columns, begin, lookup, masks, values, filled)
+        if end < 0:
+            raise SectionError(end)
+        blocks = grid.order[begin:end]
+        found = Parsed(
+            section.layer, index, header.reference, header.step, blocks, filled[:used].copy(), values[:used].copy()
+        )
+        self.sections.setdefault(section.plane, []).append(found)
+
+    def _add_lossless(self, section: Section) -> None:
+        header, payload = unpack_header(section.payload, section.layer, LOSSLESS_SETS)
+        d = self.description
+        rows, columns = -(-d.height // BLOCK), -(-d.width // BLOCK)
+        if not self._lossless:
+            kind = np.uint8 if d.window is None else np.uint16
+            size = (BLOCK * rows, BLOCK * columns)
+            self._lossless = [np.zeros(size, kind) for _ in range(self.planes)]
+            self._has = [np.zeros(rows * columns, bool) for _ in range(self.planes)]
+            self._scratch = np.empty(size, kind)
+        shape = (rows, columns)
+        grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
+        end = parse_lossless(
+            np.frombuffer(payload, np.uint8), 1 << (depth_of(d) - 1), grid.order[begin:], grid.rows, grid.columns,
+            d.interleave_log2 == 0, begin, lossless_codes().lookup(header.table_set),
+            np.empty(len(grid.order), np.uint8), self._scratch,
+        )  # fmt: skip
+        if end < 0:
+            raise SectionError(end)
+        blocks = grid.order[begin:end]
+        cut = (rows, BLOCK, columns, BLOCK)
+        y, x = blocks // columns, blocks % columns
+        self._lossless[section.plane].reshape(cut)[y, :, x] = self._scratch.reshape(cut)[y, :, x]
+        self._has[section.plane][blocks] = True
+
+    def refine(self, base: BaseOf, exact: ExactOf) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Planes of layers 2 to 14 and the highest layer applied to each of their blocks.
+
+        Returns:
+            (samples at layer size, uint8 reached (rows, columns) with 0 where no layer was) of each plane.
+        """
+        self.unused = 0
+        found = [self._refine_plane(plane, base, exact) for plane in range(self.planes)]
+        return [p for p, _ in found], [r for _, r in found]
+
+    def _refine_plane(self, plane: int, base: BaseOf, exact: ExactOf) -> tuple[np.ndarray, np.ndarray]:
+        d = self.description
+        rows, columns = layer_grid(d, plane)
+        depth = depth_of(d)
+        reached = np.zeros(rows * columns, np.uint8)
+        # a section of the finer of two steps goes first; the other one then finds its blocks taken
+        sections = sorted(self.sections.get(plane, []), key=lambda s: (s.layer, s.step))
+        references = {s.reference for s in sections}
+        kind = FORETOLD if FORETOLD in references and NORMATIVE not in references else NORMATIVE
+        samples = base(plane, kind)
+        other = base(plane, FORETOLD) if kind == NORMATIVE and FORETOLD in references else samples
+        cache: dict[tuple[int, int], np.ndarray] = {}
+        for s in sections:
+            if s.reference in (FORETOLD, NORMATIVE):
+                key = (s.reference, s.index)
+                if key not in cache:
+                    cache[key] = exact(plane, *key).ravel()
+                usable = cache[key][s.blocks] & (reached[s.blocks] == 0)
+            elif s.reference == NO_REFERENCE:
+                usable = reached[s.blocks] == 0
+            else:
+                usable = reached[s.blocks] == s.reference
+            if not usable.any():
+                self.unused += 1
+                continue
+            blocks, filled, values = s.blocks, s.blocks[s.filled], s.values
+            if not usable.all():
+                within = usable[s.filled]
+                blocks, filled, values = blocks[usable], filled[within], values[within]
+            if s.reference == NO_REFERENCE:
+                _fill(samples, blocks, columns, None, 1 << (depth - 1))
+            elif s.reference == FORETOLD and other is not samples:
+                _fill(samples, blocks, columns, other, 0)
+            add_inverse(
+                values, LAYER_STEPS[s.step], filled, columns, value_limit(depth), (1 << depth) - 1, work_arrays(depth),
+                samples,
+            )  # fmt: skip
+            reached[blocks] = s.layer
+        return samples, reached.reshape(rows, columns)
+
+    def lossless(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Exact samples of the picture and the bool grid of the blocks that have all channels; None without any."""
+        if not self._lossless:
+            return None
+        d = self.description
+        has = np.logical_and.reduce(self._has).reshape(-(-d.height // BLOCK), -(-d.width // BLOCK))
+        planes = [p[: d.height, : d.width] for p in self._lossless]
+        if d.colour == Colour.GREY:
+            return planes[0], has
+        half = 1 << (depth_of(d) - 1)
+        y, u, v = (p.astype(np.int32) for p in planes)
+        u, v = u - half, v - half
+        green = y - ((u + v) >> 2)
+        rgb = np.stack([green + u, green, green + v], -1) & (2 * half - 1)
+        return rgb.astype(planes[0].dtype), has
+
+    def counts(self) -> dict[str, int]:
+        """Sections kept, by layer, for reports."""
+        found: dict[str, int] = {}
+        for sections in self.sections.values():
+            for s in sections:
+                found[str(s.layer)] = found.get(str(s.layer), 0) + 1
+        return found
+
+
+def _fill(samples: np.ndarray, blocks: np.ndarray, columns: int, source: np.ndarray | None, value: int) -> None:
+    """Set some blocks of a plane to another plane's samples or to one value."""
+    chosen = np.zeros(-(-samples.shape[0] // BLOCK) * columns, bool)
+    chosen[blocks] = True
+    spread = spread_blocks(chosen.reshape(-1, columns), samples.shape)
+    samples[spread] = value if source is None else source[spread]
+
+
+def spread_blocks(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A grid of blocks as a mask of samples."""
+    return grid.repeat(BLOCK, 0).repeat(BLOCK, 1)[: shape[0], : shape[1]]

@@ -1,0 +1,157 @@
+"""Command-line pieces of `onboard-compress` that speak of the link: radios, airtime, erasure packets, sending again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from onboard.airtime import RADIOS, airtime_bytes, check_framing, seconds_on_air
+from onboard.errors import InputError
+from onboard.framing import FRAMINGS, frame
+from onboard.image_io import STDIO, read_bytes
+from onboard.missing import read_map
+from onboard.model import find_model, load_model
+from onboard.resend import resend
+from onboard.wire import MAGIC, MAX_PACKET, pack, scan
+
+
+def add_radio(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("radio link")
+    group.add_argument(
+        "--parity",
+        type=percentages,
+        metavar="P[,Q]",
+        help="erasure packets in percent of the packets of layer 0 (P) and above (Q, default P)",
+    )
+    group.add_argument(
+        "--expect-loss",
+        type=percentage,
+        default=0.0,
+        metavar="P",
+        help="choose interleave, parity and order for this loss of packets: 0.1 or 10%%",
+    )
+    group.add_argument(
+        "--expect-burst", type=float, default=1.0, metavar="N", help="with packets lost N in a row in the mean"
+    )
+    group.add_argument(
+        "--order",
+        choices=("layers", "spread"),
+        help="coarse to fine, or spread out against bursts",
+    )
+    group.add_argument("--radio", choices=RADIOS, help="packet size and framing of a common radio")
+    group.add_argument("--overhead", type=int, metavar="N", help="bytes of framing per packet; they count in the size")
+    group.add_argument("--bitrate", type=float, metavar="B", help="bits per second on the air")
+    group.add_argument("--seconds", type=float, metavar="S", help="with --bitrate: time on the air, as the size")
+    add_framing(group)
+    group.add_argument(
+        "--resend",
+        metavar="MAP",
+        help="make packets for what a missing map names (file, hex or base64; from ground-decode --missing): IN is the "
+        "stream that was sent, or the picture with the options of the first time",
+    )
+
+
+def add_framing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--framing", choices=FRAMINGS, default="none", help="put each packet in a frame (default none)")
+    group.add_argument("--apid", type=int, default=1, metavar="N", help="with ccsds: 0 to 2046 (default 1)")
+    group.add_argument(
+        "--calls", default="OBC>QST", metavar="FROM>TO", help="with kiss: call signs, such as OB1TST-7>QST"
+    )
+
+
+def framed(stream: bytes, options: argparse.Namespace) -> bytes:
+    """A stream in the frames that --framing asks for. Raises InputError."""
+    if options.framing == "none":
+        return stream
+    source, _, destination = options.calls.partition(">")
+    return frame(map(pack, scan(stream)[0]), options.framing, options.apid, source, destination)
+
+
+def percentages(text: str) -> tuple[float, float]:
+    """ "40" or "40,20" to percent for layer 0 and for the layers above."""
+    first, comma, rest = text.partition(",")
+    try:
+        return float(first), float(rest if comma else first)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not P or P,Q: percent, such as 40,20") from None
+
+
+def percentage(text: str) -> float:
+    """ "0.1" or "10%" to a fraction."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.1, nor percent such as 10%") from None
+
+
+def packet_size(options: argparse.Namespace) -> int:
+    """What --packet says, or else what the radio carries."""
+    if options.packet is not None:
+        return int(options.packet)
+    return RADIOS[options.radio].payload if options.radio else MAX_PACKET
+
+
+def overhead(options: argparse.Namespace) -> int:
+    """Bytes of framing per packet."""
+    if options.overhead is not None:
+        return int(options.overhead)
+    return RADIOS[options.radio].overhead if options.radio else 0
+
+
+def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `compress` out of the options of add_radio. Raises InputError."""
+    check_framing(packet_size(options), overhead(options), RADIOS[options.radio] if options.radio else None)
+    found = {
+        "packet_size": packet_size(options),
+        "overhead": overhead(options),
+        "parity": options.parity,
+        "order": options.order,
+        "expect_loss": options.expect_loss,
+        "expect_burst": options.expect_burst,
+    }
+    if options.seconds is not None:
+        if options.bitrate is None or any(x is not None for x in (options.budget, options.bpp, options.quality)):
+            raise InputError("--seconds needs --bitrate, and is a size of its own: no --budget, --bpp or --quality")
+        found["budget"] = airtime_bytes(options.bitrate, options.seconds)
+    return found
+
+
+def on_air(stream: bytes, options: argparse.Namespace) -> dict[str, Any]:
+    """What a stream takes on the air, for the report."""
+    sizes = [len(pack(p)) for p in scan(stream)[0]]
+    found: dict[str, Any] = {"framed_bytes": sum(sizes) + overhead(options) * len(sizes)}
+    if options.bitrate:
+        found["seconds_on_air"] = round(seconds_on_air(sizes, overhead(options), options.bitrate), 3)
+    return found
+
+
+def kept_stream(path: str) -> bytes | None:
+    """The packets of a file that begins with one; None for anything else, such as a picture."""
+    if path == STDIO:
+        return None
+    try:
+        with Path(path).open("rb") as f:
+            is_stream = int.from_bytes(f.read(2), "big") >> 4 == MAGIC
+    except OSError as e:
+        raise InputError(f"{path}: {e.strerror or e}") from None
+    return read_bytes(path) if is_stream else None
+
+
+def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
+    """The packets that --resend asks for, out of a stream. Raises InputError; also when nothing is missing."""
+    given = options.resend
+    wanted = read_map(read_bytes(given) if Path(given).is_file() else given.encode())
+    if not wanted.spans:
+        raise InputError("the missing map names nothing: all has arrived")
+    packets = [
+        p for p in scan(stream)[0] if (p.description.picture_id, p.description.tag) == (wanted.picture_id, wanted.tag)
+    ]
+    if not packets:
+        raise InputError(
+            f"no packet of picture {wanted.picture_id}/{wanted.tag:04x}, which the missing map names: give the stream "
+            "that was sent, or the picture with the options that made it"
+        )
+    extra = {m.model_id: m for m in [load_model(options.model)]} if options.model else {}
+    model = find_model(packets[0].description.model_id, extra)
+    return b"".join(map(pack, resend(packets, wanted, model, packet_size(options))))

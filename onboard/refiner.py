@@ -1,0 +1,265 @@
+"""The higher layers, encoder's side: what is left of a picture, or of regions of it, to packets. FORMAT.md section 11.
+
+The encoder and the decoder agree on a reference by `onboard.reference`; what has been sent is told by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onboard.encoder import Packer
+from onboard.errors import InputError
+from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
+from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
+from onboard.kernels.lossless import code_lossless
+from onboard.kernels.refine import SET_SYMBOLS, SLACK, code_refinement, count_refinement
+from onboard.kernels.transform import forward
+from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
+from onboard.planes import strips
+from onboard.reference import (
+    Rect,
+    SectionGrid,
+    depth_of,
+    layer_grid,
+    phase_grid,
+    region_grid,
+    work_arrays,
+)
+from onboard.tables import lossless_codes, refinement_codes
+from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
+
+# What a coefficient must have, in 1/64 steps, to be sent as 1: more behind a long run, which is dear to say.
+LEAST_ONE, RUN_PRICE, DEAR_RUN = 40, 28, 24
+CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
+COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it, for the choice of step and table set
+SECTION_BLOCKS = 1024  # about what a section holds
+LOSSLESS_LEAST_PACKET = 300  # bytes that surely hold the dearest block of 16-bit samples
+
+
+def thresholds(step: int) -> np.ndarray:
+    """int64 (64,): by the zeros before it, what a coefficient must have to become 1. `step` indexes LAYER_STEPS."""
+    run = np.minimum(np.arange(64, dtype=np.int64), DEAR_RUN)
+    return np.maximum(LAYER_STEPS[step] * (LEAST_ONE * DEAR_RUN + RUN_PRICE * run) // (64 * DEAR_RUN), 1)
+
+
+def base_index(step: int) -> int:
+    """The quantiser index of a layer 0 that goes well with a refinement step: one octave is 32 indices or 16 steps."""
+    return min(max(2 * step - 64, 0), MAX_INDEX)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some blocks of one plane that are refined together from one reference.
+
+    Attributes:
+        plane: its number.
+        layer, reference: see layer_header.
+        rect: the blocks.
+        source, base: samples of the rectangle, to be coded and referred to.
+    """
+
+    plane: int
+    layer: int
+    reference: int
+    rect: Rect
+    source: np.ndarray
+    base: np.ndarray
+
+    @property
+    def blocks(self) -> int:
+        return self.rect.rows * self.rect.columns
+
+
+def plane_step(step: int, plane: int) -> int:
+    return min(step + (CHROMA_STEPS if plane else 0), len(LAYER_STEPS) - 1)
+
+
+class Coefficients:
+    """Transformed residual of a part, cut into the grids that its sections will run through."""
+
+    def __init__(self, part: Part, description: Description) -> None:
+        self.part = part
+        self.grids: list[tuple[int, SectionGrid, np.ndarray]] = []
+        shape = layer_grid(description, part.plane)
+        depth = depth_of(description)
+        for phase, grid in part_grids(part.rect, shape, description.interleave_log2):
+            out = np.empty((len(grid.order), 64), np.int16 if depth <= 8 else np.int32)
+            local = to_local(grid.order, shape[1], part.rect)
+            forward(part.source, part.base, local, part.rect.columns, work_arrays(depth), out)
+            self.grids.append((phase, grid, out))
+
+    def measure(self, step: int) -> tuple[int, float, float]:
+        """(best table set, bits, squared error in samples) at a step, from a share of the blocks."""
+        counts = np.zeros(SET_SYMBOLS, np.int64)
+        total = sum(len(c) for _, _, c in self.grids)
+        stride = max(total // COUNTED_BLOCKS, 1)
+        at = plane_step(step, self.part.plane)
+        raw, error, seen = 0, 0.0, 0
+        for _, grid, coefficients in self.grids:
+            masks = np.empty(len(coefficients), np.uint64)
+            for begin in range(0, len(coefficients), SECTION_BLOCKS * stride):
+                end = min(begin + SECTION_BLOCKS, len(coefficients))
+                more, wrong = count_refinement(
+                    coefficients, LAYER_STEPS[at], thresholds(at), grid.rows, grid.columns, begin, end, masks, counts
+                )
+                raw, error, seen = raw + more, error + wrong, seen + end - begin
+        bits = refinement_codes().lengths.astype(np.int64) @ counts
+        best = int(bits.argmin())
+        share = total / max(seen, 1)
+        return best, share * (int(bits[best]) + raw), share * error / 256
+
+    def sections(self, step: int, packer: Packer) -> None:
+        """Code everything at a step into a packer."""
+        table_set = self.measure(step)[0]
+        at = plane_step(step, self.part.plane)
+        for phase, grid, coefficients in self.grids:
+            header = LayerHeader(self.part.reference, table_set, at, grid.left, grid.span).pack()
+            self._grid_sections(phase, grid, coefficients, header, at, packer)
+
+    def _grid_sections(
+        self, phase: int, grid: SectionGrid, coefficients: np.ndarray, header: bytes, at: int, packer: Packer
+    ) -> None:
+        words = refinement_codes().words[header[0] & 7]
+        keep = np.full(len(coefficients), 64, np.uint8)
+        masks = np.empty(len(coefficients), np.uint64)
+        begin, total = 0, len(coefficients)
+        while begin < total:
+            first = grid.number(begin)
+            limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
+            out = np.empty(limit + SLACK, np.uint8)
+            end, used = code_refinement(
+                coefficients, LAYER_STEPS[at], thresholds(at), keep, grid.rows, grid.columns, begin, words, masks, out,
+                limit,
+            )  # fmt: skip
+            if end == begin:
+                if not packer.flush_started():
+                    keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
+                continue
+            payload = header + out[:used].tobytes()
+            packer.add(Section(self.part.plane, self.part.layer, phase, first, payload), end == total)
+            begin = end
+
+
+def to_local(order: np.ndarray, columns: int, rect: Rect) -> np.ndarray:
+    """Raster indices in a grid of `columns` to those within a rectangle of it."""
+    if rect.left == 0 and rect.columns == columns and rect.top == 0:
+        return order
+    return ((order // columns - rect.top) * rect.columns + order % columns - rect.left).astype(np.int32)
+
+
+def part_grids(rect: Rect, shape: tuple[int, int], interleave_log2: int) -> Iterator[tuple[int, SectionGrid]]:
+    """(phase, grid) of the sections that cover a rectangle; a whole plane takes whole phases."""
+    down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
+    for phase in range(1 << interleave_log2):
+        if rect == Rect(0, shape[0], 0, shape[1]):
+            grid = phase_grid(shape, interleave_log2, phase)
+            if len(grid.order):
+                yield phase, grid
+            continue
+        row, column = phase // across, phase % across
+        top, bottom = (max(-(-(edge - row) // down), 0) for edge in (rect.top, rect.bottom))
+        left, right = (max(-(-(edge - column) // across), 0) for edge in (rect.left, rect.right))
+        for stripe in range(left // STRIPE, -(-right // STRIPE)):
+            begin, end = max(left - STRIPE * stripe, 0), min(right - STRIPE * stripe, STRIPE)
+            if begin < end and top < bottom:
+                yield phase, region_grid(shape, interleave_log2, phase, stripe, Rect(top, bottom, begin, end))
+
+
+def source_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:
+    """The planes that layers 2 to 14 code, of a picture or an evenly cut region: chroma at half size.
+
+    Raises InputError for deep colour pictures.
+    """
+    if description.window is None:
+        height, width = picture.shape[:2]
+        own = Description(0, 0, 0, width, height, colour=description.colour)
+        cut: dict[int, list[np.ndarray]] = {}
+        for plane, _, strip in strips(picture, own):
+            cut.setdefault(plane, []).append(strip)
+        return [np.ascontiguousarray(np.concatenate(cut[p]) if len(cut[p]) > 1 else cut[p][0]) for p in sorted(cut)]
+    if picture.ndim == 3:
+        raise InputError("16-bit colour pictures: a preview, or lossless in colour; there is nothing between")
+    return [np.ascontiguousarray(picture)]
+
+
+def find_step(coefficients: Sequence[Coefficients], bits: float) -> int:
+    """The finest step at which the parts take at most `bits`, by symbol counts and code lengths."""
+    low, high = -1, len(LAYER_STEPS) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if sum(c.measure(middle)[1] for c in coefficients) <= bits:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def lossless_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:
+    """The planes of layer 15 padded to whole blocks: grey, or R, G, B after a reversible decorrelation."""
+    if description.colour == Colour.GREY:
+        (grey,) = source_planes(picture, description)
+        return [_pad(grey)]
+    half = 1 << (depth_of(description) - 1)
+    red, green, blue = (picture[..., c].astype(np.int32) for c in range(3))
+    u, v = (red - green) & (2 * half - 1), (blue - green) & (2 * half - 1)
+    y = (green + ((_signed(u, half) + _signed(v, half)) >> 2)) & (2 * half - 1)
+    return [_pad(p.astype(picture.dtype)) for p in (y, (u + half) & (2 * half - 1), (v + half) & (2 * half - 1))]
+
+
+def _signed(x: np.ndarray, half: int) -> np.ndarray:
+    return x - 2 * half * (x >= half)
+
+
+def _pad(plane: np.ndarray) -> np.ndarray:
+    height, width = plane.shape
+    return np.ascontiguousarray(np.pad(plane, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="edge"))
+
+
+def lossless_sections(planes: Sequence[np.ndarray], rect: Rect, description: Description, packer: Packer) -> None:
+    """Code layer 15 of a rectangle of blocks; the planes hold the rectangle only."""
+    half = 1 << (depth_of(description) - 1)
+    shape = (-(-description.height // BLOCK), -(-description.width // BLOCK))
+    codes = lossless_codes()
+    for plane, samples in enumerate(planes):
+        table_set = _lossless_set(samples, half)
+        words = codes.words[table_set]
+        joined = description.interleave_log2 == 0
+        for phase, grid in part_grids(rect, shape, description.interleave_log2):
+            local = to_local(grid.order, shape[1], rect)
+            header = LayerHeader(NO_REFERENCE, table_set, 0, grid.left, grid.span).pack()
+            flat, counts = np.empty(len(local), np.uint8), np.zeros(LOSSLESS_SYMBOLS, np.int64)
+            begin, total = 0, len(local)
+            while begin < total:
+                first = grid.number(begin)
+                limit = packer.room(plane, LAYER_LOSSLESS, phase, first) - len(header)
+                out = np.empty(limit + LOSSLESS_SLACK, np.uint8)
+                end, used = code_lossless(
+                    samples, half, local[begin:], grid.rows, grid.columns, joined, begin, words, flat, out, limit,
+                    counts,
+                )  # fmt: skip
+                if end == begin:
+                    if not packer.flush_started():
+                        raise InputError(
+                            f"packets of this size cannot hold a lossless block: take {LOSSLESS_LEAST_PACKET}"
+                        )
+                    continue
+                payload = header + out[:used].tobytes()
+                packer.add(Section(plane, LAYER_LOSSLESS, phase, first, payload), end == total)
+                begin = end
+
+
+def _lossless_set(samples: np.ndarray, half: int) -> int:
+    """The table set with the fewest bits, judged by some rows of blocks."""
+    codes = lossless_codes()
+    rows, columns = samples.shape[0] // BLOCK, samples.shape[1] // BLOCK
+    counts = np.zeros(LOSSLESS_SYMBOLS, np.int64)
+    room = BLOCK * samples.shape[1] * 4
+    out = np.empty(room + LOSSLESS_SLACK, np.uint8)
+    for row in range(0, rows, max(rows // 16, 1)):
+        blocks = np.arange(row * columns, (row + 1) * columns, dtype=np.int32)
+        flat = np.empty(columns, np.uint8)
+        code_lossless(samples, half, blocks, 1, columns, True, 0, codes.words[0], flat, out, room, counts)
+    return int((codes.lengths.astype(np.int64) @ counts).argmin())

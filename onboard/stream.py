@@ -1,0 +1,371 @@
+"""The single-pass mode: a camera that hands over eight rows at a time, a few kilobytes of memory, no second look.
+
+This is the reference of the encoder in `firmware_sim/c`, which makes the same bytes; it is written to be read. Any
+decoder reads the result. What is coded when, exactly:
+
+- A plane's block rows come in order. With colour, row r of Cb and then of Cr comes behind luma rows 2r and 2r + 1 (or
+  behind the last luma row). Before each luma row the rate control sets the **target index** (`_Rate`), and blocks of
+  that row (of all planes) whose G1 error is above the target's threshold become candidates for group 2.
+- When block row y of a plane comes, **layer 0** of row y is coded, then **layer 1** of row y - 1: its prediction needs
+  the first latents of row y. Behind the last row, layer 1 of that row follows. Within one row and layer: phase by
+  phase, and within a phase stripe by stripe.
+- Each (plane, phase, stripe, layer) has a packet of its own, opened when its first symbol comes, with one section. A
+  symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
+  open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
+  anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
+  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER.
+- Runs end with the row. A quad that reaches into the next row waits for it.
+- A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
+  packets of one index can share.
+- At the end the open packets go out in the order layer, phase, plane, stripe; neighbours of one index that fit into one
+  packet share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from onboard.encoder import LENGTH_FIELD, Effort, analyse_picture, threshold_energy
+from onboard.errors import InputError
+from onboard.model import Model
+from onboard.planes import block_grid, phases
+from onboard.symbols import Candidate, Slot, first_symbol, rest_symbol, thin
+from onboard.wire import (
+    CRC,
+    LAYER_FIRST,
+    LAYER_REST,
+    MAX_INDEX,
+    MAX_PACKET,
+    MIN_PACKET,
+    QUAD,
+    STEPS,
+    STRIPE,
+    Description,
+    Packet,
+    Section,
+    header_size,
+    pack,
+    section_header,
+)
+
+MAX_SCALE_LOG2 = 2
+MAX_QUOTA = (1 << 28) - 1
+KEEP_INDEX = 4
+THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
+CLOSE_FINER = 12
+CLOSE_COARSER = 40
+# Rate control starts from these costs of a luma block (layer 0, layer 1; mean of training pictures), as if they had
+# been seen for PRIOR_ROWS rows and one PRIOR_SHARE-th of the picture's.
+PRIOR_COST = (665, 9650)
+PRIOR_ROWS = 2
+PRIOR_SHARE = 4
+PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
+
+
+def stream_threshold(model: Model) -> int:
+    """Threshold on G1's error in one pass, as encoder.Effort has it."""
+    return model.threshold * THRESHOLD[0] // THRESHOLD[1]
+
+
+def fall(layer: int, index: int) -> int:
+    """What a layer's bits are inversely proportional to: 2^(index / 64) for layer 0, 2^(5 index / 128) for layer 1."""
+    n = index // 2 if layer == LAYER_FIRST else 5 * index // 4
+    return STEPS[n % 32] << (n // 32)
+
+
+class _Rate:
+    """Target index from what is left of the quota. A row's cost is its bits times `fall`, which is about the same at
+    any index; rows to come are taken to cost what rows did so far (and PRIOR_COST, at first), or what the last ones
+    did if that is more.
+
+    Attributes:
+        spent: most bits that the stream has if it ends now.
+        cost, recent: cost so far, and of a recent row, by layer.
+        reserve: bits that layer 1 must leave for layer 0 of the rows below.
+    """
+
+    def __init__(self, quota: int, packet_size: int, rows: int, columns: int) -> None:
+        self.quota = 8 * quota
+        self.packet_size = packet_size
+        self.rows = rows
+        self.prior = [columns * cost for cost in PRIOR_COST]
+        self.prior_rows = PRIOR_ROWS + rows // PRIOR_SHARE
+        self.spent = self.reserve = 0
+        self.cost, self.seen = [0, 0], [0, 0]
+        self.recent = list(self.prior)
+
+    def target(self, row: int) -> int:
+        """Target index before luma row `row`."""
+        left = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST) // self.packet_size
+        mean = [0, 0]
+        for layer in (LAYER_FIRST, LAYER_REST):
+            done = max(row - layer, 0)
+            if done:
+                self.recent[layer] = (3 * self.recent[layer] + self.cost[layer] - self.seen[layer]) // 4
+                self.seen[layer] = self.cost[layer]
+            mean[layer] = (self.prior_rows * self.prior[layer] + self.cost[layer]) // (self.prior_rows + done)
+            mean[layer] = max(mean[layer], self.recent[layer])
+        rest = mean[LAYER_REST] * (self.rows - max(row - 1, 0))
+        first = mean[LAYER_FIRST] * (self.rows - row)
+        low, high = 0, MAX_INDEX
+        while low < high:  # the finest index at which what is to come fits
+            middle = (low + high) // 2
+            if first // fall(LAYER_FIRST, middle) + rest // fall(LAYER_REST, middle) > left:
+                low = middle + 1
+            else:
+                high = middle
+        self.reserve = mean[LAYER_FIRST] * (self.rows - 1 - row) // fall(LAYER_FIRST, low)
+        return low
+
+    def allows(self, bits: int, layer: int) -> bool:
+        """Whether that many bits more are within the quota."""
+        return self.spent + bits + (self.reserve if layer == LAYER_REST else 0) <= self.quota
+
+    def count(self, bits: int, layer: int, index: int) -> None:
+        self.spent += bits
+        self.cost[layer] += bits * fall(layer, index)
+
+
+class _Stream:
+    """Codes one picture; `packets` yields in emission order."""
+
+    def __init__(
+        self,
+        picture: np.ndarray,
+        description: Description,
+        model: Model,
+        packet_size: int,
+        index: int,
+        quota: int | None,
+    ) -> None:
+        encoding = analyse_picture(picture, description, model, 0, Effort(0, 0))
+        self.planes = encoding.planes
+        self.description, self.model, self.packet_size = description, model, packet_size
+        self.words = [[int(w) for w in model.words(s)] for s in range(3)]
+        self.matrix = model.prediction.astype(int).tolist()
+        rows, columns = block_grid(description, 0)
+        self.rate = _Rate(quota, packet_size, rows, columns) if quota else None
+        self.target = index
+        self.last_index = -1
+        self.stopped = [False, False]
+        self.first = [np.zeros((p.rows, p.columns), np.int64) for p in self.planes]
+        self.candidates = [np.zeros((p.rows, p.columns), bool) for p in self.planes]
+        self.grids = [phases(p.rows, p.columns, description.interleave_log2) for p in self.planes]
+        self.slots: dict[tuple[int, int, int, int], Slot] = {}
+        for plane, grids in enumerate(self.grids):
+            for phase, grid in enumerate(grids):
+                for stripe in range(-(-grid.columns // STRIPE)):
+                    width = min(STRIPE, grid.columns - stripe * STRIPE)
+                    for layer in (LAYER_FIRST, LAYER_REST):
+                        self.slots[layer, phase, plane, stripe] = Slot(
+                            plane, phase, layer, stripe * STRIPE * grid.rows, width, width * grid.rows
+                        )
+
+    def packets(self) -> Iterator[bytes]:
+        rows = self.planes[0].rows
+        for y in range(rows):
+            if self.rate:
+                self.target = self.rate.target(y)
+            yield from self._row(0, y)
+            if y % 2 or y == rows - 1:
+                for plane in range(1, len(self.planes)):
+                    yield from self._row(plane, y // 2)
+        yield from self._finish()
+
+    def _row(self, plane: int, y: int) -> Iterator[bytes]:
+        kept = self.planes[plane]
+        effort = Effort(stream_threshold(self.model), self.model.price)
+        limit = threshold_energy(self.model, self.model.plane_index(self.target, plane), effort)
+        self.candidates[plane][y] = kept.residual[y * kept.columns : (y + 1) * kept.columns] > limit
+        yield from self._layer_row(plane, y, LAYER_FIRST)
+        if y > 0:
+            yield from self._layer_row(plane, y - 1, LAYER_REST)
+        if y == kept.rows - 1:
+            yield from self._layer_row(plane, y, LAYER_REST)
+
+    def _layer_row(self, plane: int, y: int, layer: int) -> Iterator[bytes]:
+        down, across = (2 if self.description.interleave == 4 else 1), (2 if self.description.interleave > 1 else 1)
+        for phase, grid in enumerate(self.grids[plane]):
+            if y % down != grid.row:
+                continue
+            for stripe in range(-(-grid.columns // STRIPE)):
+                slot = self.slots[layer, phase, plane, stripe]
+                columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
+                if slot.has_symbols() and not -CLOSE_FINER < self.target - slot.index < CLOSE_COARSER:
+                    yield self._close(slot)
+                yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
+
+    def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
+        """Layer 0 of one row of a stripe."""
+        kept = self.planes[slot.plane]
+        start, end = slot.next, slot.next + slot.width
+        while slot.next < end and self._open(slot):
+            step = int(self._steps(slot)[0])
+            words = self._words(slot)
+            for n in range(slot.next, end):
+                z = int(kept.latents[y * kept.columns + columns[n - start], 0])
+                slot.q[n] = (abs(z) + (step >> 1)) // step * (1 if z >= 0 else -1)
+            while slot.next < end:
+                run, coded = first_symbol(slot, words)
+                bits = sum(length for _, length in coded)
+                if not slot.fits(bits):
+                    yield self._close(slot)
+                    break
+                if not self._spend(bits, slot):
+                    return
+                slot.put(coded)
+                for n in range(slot.next, slot.next + run):
+                    self.first[slot.plane][y, columns[n - start]] = slot.q[n] * step
+                slot.next += run
+
+    def _rest(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
+        """Layer 1 of one row of a stripe, as far as its quads are complete."""
+        blocks = slot.waiting + [self._candidate(slot.plane, y, x) for x in columns]
+        start = slot.next
+        end = start + len(blocks)
+        if end < slot.total:
+            end = end // QUAD * QUAD
+        while slot.next < end and self._open(slot):
+            words = self._words(slot)
+            rest = {n: self._quantise(slot, blocks[n - start]) for n in range(slot.next, end)}
+            while slot.next < end:
+                last, coded = rest_symbol(slot, words, rest, end)
+                bits = sum(length for _, length in coded)
+                fits = slot.fits(bits)
+                if not fits and slot.has_symbols():
+                    yield self._close(slot)
+                    break
+                if fits and self._spend(bits, slot):
+                    slot.put(coded)
+                    slot.next = last
+                elif not thin(rest, slot.next, last):
+                    self._stop(LAYER_REST)
+                    return
+        slot.waiting = blocks[slot.next - start :]
+
+    def _steps(self, slot: Slot) -> np.ndarray:
+        return self.model.steps(self.model.plane_index(slot.index, slot.plane))
+
+    def _words(self, slot: Slot) -> list[int]:
+        return self.words[self.model.table_set(self.model.plane_index(slot.index, slot.plane))]
+
+    def _candidate(self, plane: int, y: int, x: int) -> Candidate | None:
+        if not self.candidates[plane][y, x]:
+            return None
+        first, kept = self.first[plane], self.planes[plane]
+        ys = max(y - 1, 0), y, min(y + 1, kept.rows - 1)
+        xs = max(x - 1, 0), x, min(x + 1, kept.columns - 1)
+        around = [int(first[j, i] - first[y, x]) for j in ys for i in xs]
+        del around[4]
+        prediction = [clamp16((sum(m * a for m, a in zip(row, around, strict=True)) + 128) >> 8) for row in self.matrix]
+        return Candidate([int(z) for z in kept.latents[y * kept.columns + x, 1:]], prediction)
+
+    def _quantise(self, slot: Slot, candidate: Candidate | None) -> list[int] | None:
+        """Quantised latents 2 to 8, None for a block that is better off in group 1: kernels.analyse.quantise_rest."""
+        if candidate is None:
+            return None
+        q, gain, bits = [], 0, 4
+        steps = self._steps(slot)
+        for z, p, step in zip(*candidate, map(int, steps[1:]), strict=True):
+            m = (abs(z - p) + (step * self.model.dead_zone >> 8)) // step
+            bits += 2 * m.bit_length()
+            m = m if z >= p else -m
+            q.append(m)
+            gain += z * z - (z - p - m * step) ** 2
+        worth = int(self.model.steps(self.model.plane_index(self.target, slot.plane))[1]) ** 2 * self.model.price
+        return q if gain > worth * bits >> 8 else None
+
+    def _open(self, slot: Slot) -> bool:
+        """See to it that the slot has an open packet; False when the quota does not allow one."""
+        if self.stopped[slot.layer]:
+            return False
+        if slot.begin is None:
+            if self.last_index < 0 or abs(self.target - self.last_index) >= KEEP_INDEX:
+                self.last_index = self.target
+            head = len(section_header(slot.plane, slot.layer, slot.phase, slot.offset + slot.next, None))
+            overhead = header_size(self.description) + head + CRC.size
+            slot.begin, slot.index, slot.room = slot.next, self.last_index, self.packet_size - overhead
+            if self.rate:
+                if not self.rate.allows(8 * overhead + 7, slot.layer):
+                    self._stop(slot.layer)
+                    slot.begin = None
+                    return False
+                self.rate.spent += 8 * overhead + 7  # 7: padding
+        return True
+
+    def _spend(self, bits: int, slot: Slot) -> bool:
+        """Count bits against the quota; False when it does not allow them."""
+        if self.rate:
+            if not self.rate.allows(bits, slot.layer):
+                if slot.layer == LAYER_FIRST:
+                    self._stop(LAYER_FIRST)
+                return False
+            self.rate.count(bits, slot.layer, slot.index)
+        return True
+
+    def _stop(self, layer: int) -> None:
+        """The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted."""
+        self.stopped[layer] = self.stopped[LAYER_REST] = True
+
+    def _close(self, slot: Slot) -> bytes:
+        return pack(Packet(self.description, slot.index, (slot.section(),)))
+
+    def _finish(self) -> Iterator[bytes]:
+        """The packets that are still open, put together where they have one index and fit."""
+        sections: list[Section] = []
+        index, size = 0, 0
+        for key in sorted(self.slots):
+            slot = self.slots[key]
+            if not slot.has_symbols():
+                continue
+            section = slot.section()
+            more = len(section_header(*key_of(section), None)) + len(section.payload)
+            if sections and slot.index == index and size + LENGTH_FIELD + more <= self.packet_size:
+                size += LENGTH_FIELD
+            else:
+                if sections:
+                    yield pack(Packet(self.description, index, tuple(sections)))
+                sections, index, size = [], slot.index, header_size(self.description) + CRC.size
+            sections.append(section)
+            size += more
+        if sections:
+            yield pack(Packet(self.description, index, tuple(sections)))
+
+
+def stream(
+    picture: np.ndarray,
+    description: Description,
+    model: Model,
+    *,
+    packet_size: int = MAX_PACKET,
+    index: int = 0,
+    quota: int | None = None,
+) -> Iterator[bytes]:
+    """Packets of a picture in emission order.
+
+    Args:
+        picture: uint8, (height, width[, 3]).
+        description: scale at most 4, no window, picture id and tag given.
+        packet_size: most bytes of a packet, 48 to 65535.
+        index: quantiser index, when there is no quota.
+        quota: most bytes of the stream; None: `index` rules.
+    """
+    if description.window is not None or picture.dtype != np.uint8:
+        raise InputError("streams are made of 8-bit pictures only")
+    if description.scale_log2 > MAX_SCALE_LOG2:
+        raise InputError(f"scale {description.scale}: a stream has 1, 2 or 4")
+    if not MIN_PACKET <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {MIN_PACKET} to {MAX_PACKET} bytes")
+    if quota is not None and not MIN_PACKET <= quota <= MAX_QUOTA:
+        raise InputError(f"quota {quota}: must be {MIN_PACKET} to {MAX_QUOTA} bytes")
+    return _Stream(picture, description, model, packet_size, index, quota).packets()
+
+
+def clamp16(value: int) -> int:
+    return min(max(value, -32768), 32767)
+
+
+def key_of(section: Section) -> tuple[int, int, int, int]:
+    return section.plane, section.layer, section.phase, section.first

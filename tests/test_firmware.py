@@ -1,0 +1,190 @@
+"""The C encoder makes the bytes of the single-pass mode, whatever the picture, the options and the order of calls."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware_sim import measure
+from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, tool, write_model
+from firmware_sim.encoder import Config, Encoder, Status, config_of
+from onboard.errors import InputError
+from onboard.model import default_model
+from onboard.stream import stream
+from onboard.wire import MAX_INDEX, Colour, Description
+from tests import pictures
+
+KINDS = {
+    "flat": lambda h, w: np.full((h, w), 77, np.uint8),
+    "gradient": pictures.gradient,
+    "texture": pictures.texture,
+    "noise": pictures.noise,
+    "checkerboard": pictures.checkerboard,
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    try:
+        host_compiler()
+    except InputError as e:
+        pytest.skip(str(e))
+    checks = ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    return Encoder(host_library(tmp_path_factory.mktemp("obc"), options=checks))
+
+
+def described(picture: np.ndarray, scale_log2: int = 0, interleave_log2: int = 0) -> Description:
+    colour = Colour.YCBCR420 if picture.ndim == 3 else Colour.GREY
+    height, width = picture.shape[:2]
+    return Description(0xA1B2, 0x0C3D, default_model().model_id, width, height, scale_log2, interleave_log2, colour)
+
+
+def picture_of(kind: str, height: int, width: int, colour: bool) -> np.ndarray:
+    grey = KINDS[kind](height, width)
+    if not colour:
+        return grey
+    return np.ascontiguousarray(np.stack([grey, pictures.texture(height, width, 6), grey[::-1]], -1))
+
+
+OPTIONS = {
+    "kind": st.sampled_from(sorted(KINDS)),
+    "height": st.integers(1, 90),
+    "width": st.integers(1, 90) | st.integers(250, 620),
+    "colour": st.booleans(),
+    "scale_log2": st.integers(0, 2),
+    "interleave_log2": st.integers(0, 2),
+    "packet_size": st.integers(48, 256) | st.integers(257, 65535),
+    "index": st.integers(0, MAX_INDEX),
+    "quota": st.none() | st.integers(48, 3000),
+}
+
+
+@given(idle=st.integers(1, 4), **OPTIONS)
+@settings(max_examples=150)
+def test_the_packets_are_those_of_the_reference(
+    encoder, idle, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota
+):
+    picture = picture_of(kind, height, width, colour)
+    d = described(picture, scale_log2, interleave_log2)
+    config = config_of(d, packet_size, index, quota)
+    wanted = list(stream(picture, d, default_model(), packet_size=packet_size, index=index, quota=quota))
+    calls = count()
+    assert encoder.packets(picture, config, lambda: next(calls) % idle > 0) == wanted
+
+
+@pytest.mark.parametrize("fixture", ["photograph", "colour_photograph"])
+@pytest.mark.parametrize("quota", [None, 600])
+def test_so_are_those_of_a_photograph(encoder, fixture, quota, request):
+    picture = request.getfixturevalue(fixture)
+    d = described(picture)
+    wanted = list(stream(picture, d, default_model(), packet_size=200, index=90, quota=quota))
+    assert encoder.packets(picture, config_of(d, 200, 90, quota)) == wanted
+
+
+@given(calls=st.lists(st.sampled_from(["reset", "sink", "short", "poll", "finish"]), max_size=60), **OPTIONS)
+@settings(max_examples=200)
+def test_calls_in_any_order_do_no_harm(
+    encoder, calls, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota
+):
+    picture = picture_of(kind, height, width, colour)
+    config = config_of(described(picture, scale_log2, interleave_log2), packet_size, index, quota)
+    assert encoder.reset(config) == Status.OK
+    top, busy = 0, False
+    for call in calls:
+        if call == "reset":
+            assert encoder.reset(config) == Status.OK
+            top, busy = 0, False
+        elif call == "short":
+            assert encoder.sink(picture[:0]) in (Status.ERROR_ROWS, Status.ERROR_STATE)
+        elif call == "finish":
+            assert encoder.finish() == Status.OK
+        elif call == "poll":
+            status, packet = encoder.poll()
+            assert status in (Status.PACKET, Status.EMPTY, Status.DONE)
+            assert (status == Status.PACKET) == bool(packet)
+            busy = busy and status == Status.PACKET
+        elif top < height:
+            status = encoder.sink(picture[top : top + 8])
+            assert status in (Status.OK, Status.BUSY, Status.ERROR_STATE)
+            if status == Status.BUSY:
+                assert busy
+            if status == Status.OK:
+                top, busy = top + 8, True
+    assert encoder.finish() == Status.OK
+    for _ in range(20 * picture.size):
+        if encoder.poll()[0] == Status.DONE:
+            break
+    else:
+        pytest.fail("polling makes no progress")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"width": 0},
+        {"height": 0},
+        {"packet_size": 47},
+        {"quota": 47},
+        {"index": MAX_INDEX + 1},
+        {"scale_log2": 3},
+        {"interleave_log2": 3},
+        {"format": 2},
+        {"width": 2049},
+    ],
+)
+def test_a_configuration_out_of_range_is_refused(encoder, wrong):
+    config = Config(width=100, height=50, packet_size=200)
+    assert encoder.reset(config) == Status.OK
+    for name, value in wrong.items():
+        setattr(config, name, value)
+    assert encoder.reset(config) == Status.ERROR_CONFIG
+    assert encoder.poll()[0] == Status.ERROR_STATE
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(), Limits(colour=True), Limits(scale_log2=1), Limits(641, 48, True, 1, 1), Limits(1, 200, False, 2, 2)],
+)
+@pytest.mark.parametrize("optimise", ["-O0", "-O3"])
+def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, optimise, tmp_path: Path):
+    write_model(tmp_path)
+    for name in ENCODER:
+        flags = [*STRICT, optimise, *limits.defines(), f"-I{tmp_path}"]
+        run([host_compiler(), *flags, "-c", "-o", str(tmp_path / "out.o"), str(SOURCES / name)])
+
+
+@pytest.mark.parametrize("core", measure.CORES, ids=lambda core: core.cpu)
+@pytest.mark.parametrize("colour", [False, True])
+def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_path: Path):
+    try:
+        tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+    except InputError as e:
+        pytest.skip(str(e))
+    picture = picture_of("texture", 75, 323, colour)
+    found = measure.measure(core, "test", Limits(400, 200, colour), 1, picture, tmp_path)  # compares the packets
+    assert found["stack"] < 2048
+    assert found["flash"] < 32 * 1024
+
+
+def test_what_is_missing_is_said_in_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match="make firmware-tools"):
+        tool("arm-none-eabi-gcc")
+    with pytest.raises(InputError, match="no C compiler"):
+        host_compiler()
+
+
+def test_the_header_is_made_from_the_model(tmp_path: Path):
+    write_model(tmp_path)
+    text = (tmp_path / "obc_model.h").read_text()
+    model = default_model()
+    assert f"#define OBC_MODEL_ID {model.model_id}\n" in text
+    words = text.split("obc_words[OBC_SETS][OBC_SET_SYMBOLS] = ")[1].split(";")[0]
+    found = [int(word) for word in words.replace("{", " ").replace("}", " ").replace(",", " ").split()]
+    assert found == [int(w) for s in range(3) for w in model.words(s)]

@@ -1,0 +1,89 @@
+"""The single-pass mode: any decoder reads it, quotas hold, nothing is coded before it can be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onboard import compress_stream, decompress
+from onboard.errors import InputError
+from onboard.stream import CLOSE_FINER
+from onboard.wire import scan, unpack
+from tests import pictures, reference
+
+
+def joined(picture: np.ndarray, **options: object) -> bytes:
+    return b"".join(compress_stream(picture, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("interleave", [1, 2, 4])
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_stream_covers_the_picture(colour, scale, interleave):
+    picture = pictures.colourful(150, 330) if colour else pictures.texture(150, 330)
+    data = joined(picture, quality=40, scale=scale, interleave=interleave, packet_size=200)
+    found = decompress(data, enhance="plain")
+    assert found.mask.min() == 2
+    assert found.report["received"] == 1
+
+
+def test_the_twin_decodes_the_same_picture():
+    data = list(compress_stream(pictures.texture(64, 300), quality=35, packet_size=150))
+    assert np.array_equal(decompress(b"".join(data), enhance="plain").image, reference.decode_picture(data))
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(48, 400), st.integers(48, 260), st.sampled_from([1, 2, 4]))
+def test_no_stream_is_larger_than_its_quota(height, width, budget, packet_size, interleave):
+    packets = list(
+        compress_stream(pictures.noise(height, width), budget=budget, packet_size=packet_size, interleave=interleave)
+    )
+    assert sum(map(len, packets)) <= budget
+    assert all(len(p) <= packet_size for p in packets)
+
+
+@pytest.mark.parametrize("packet_size", [100, 200, 65535])
+@pytest.mark.parametrize("bpp", [0.1, 0.3])
+def test_a_quota_is_used_up(photograph, bpp, packet_size):
+    picture = np.tile(photograph, (3, 3))
+    budget = int(bpp * picture.size / 8)
+    assert 0.9 * budget <= len(joined(picture, budget=budget, packet_size=packet_size)) <= budget
+
+
+def test_a_quota_moves_the_index_between_packets_only():
+    calm, busy = pictures.gradient(200, 400), pictures.texture(200, 400)
+    packets, _ = scan(joined(np.concatenate([calm, busy]), budget=4000, packet_size=200))
+    indices = [p.index for p in packets]
+    assert max(indices) - min(indices) >= CLOSE_FINER
+
+
+def test_packets_leave_before_the_picture_ends():
+    picture = pictures.texture(400, 250)
+    packets = list(compress_stream(picture, quality=60, packet_size=100))
+    assert unpack(packets[0])[0].sections[0].first == 0
+    tall = list(compress_stream(np.concatenate([picture, picture]), quality=60, packet_size=100))
+    same = sum(
+        unpack(a)[0].sections[0].payload == unpack(b)[0].sections[0].payload
+        for a, b in zip(packets[:20], tall[:20], strict=True)
+    )
+    assert same == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({}, "budget or a quality"),
+        ({"budget": 100, "quality": 3}, "budget or a quality"),
+        ({"quality": 101}, "quality"),
+        ({"budget": 20}, "quota"),
+        ({"quality": 3, "scale": 8}, "scale"),
+        ({"quality": 3, "packet_size": 47}, "packet size"),
+        ({"quality": 3, "tag": 70000}, "tag"),
+    ],
+)
+def test_what_a_stream_cannot_do_is_refused(options, what):
+    with pytest.raises(InputError, match=what):
+        joined(pictures.gradient(20, 20), **options)
+    with pytest.raises(InputError, match="8-bit"):
+        joined(pictures.deep(20, 20), quality=3)
