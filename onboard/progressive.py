@@ -30,7 +30,10 @@ from onboard.refiner import (
 from onboard.wire import BLOCK, Packet, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
-LAYERS_FROM, LAYERS_ONLY_FROM = 0.06, 0.35  # bits per pixel: below a base is always better, above a refinement is
+LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
+PREVIEW_BPP = 0.12  # up to here the search must be quick: a refinement is only tried when the base alone is finer than
+FULL_INDEX = 70  # this, so nearly saturated; from there on when it is finer than
+BUSY_INDEX = 100
 SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 START_STEP = 64
 FINER_TRIES = 2
@@ -133,14 +136,16 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
     """
     bpp = 8 * budget / job.pixels
     deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
-    layers = scale_log2 in (None, 0) and not deep_colour and bpp > LAYERS_FROM
-    shot = fit_shot(job, budget) if layers else None
+    layers = scale_log2 in (None, 0) and not deep_colour
     alone: list[bytes] | None = None
-    if shot is None or bpp < LAYERS_ONLY_FROM:
+    if not (layers and bpp >= LAYERS_ONLY_FROM):
         choice = fit_budget(job, budget, scale_log2, job.model.price, error)
         alone = choice.packets
-        if shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
+        if not layers or choice.scale_log2 or choice.index >= (BUSY_INDEX if bpp > PREVIEW_BPP else FULL_INDEX):
             return alone
+    shot = fit_shot(job, budget)
+    if alone is not None and shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
+        return alone
     if shot is not None:
         for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
             packets = shot[0].packets(step)
