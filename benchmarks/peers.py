@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, pic
 
 imagecodecs: Any
 try:
-    import imagecodecs
+    imagecodecs = import_module("imagecodecs")
 except ImportError:
     imagecodecs = None
 
