@@ -400,6 +400,7 @@ def _sections(
             end, used = code_first(first, grid.rows, grid.columns, begin, words, scratch, out, limit)
         else:
             end, used = code_rest(group, rest, grid.rows, grid.columns, begin, words, scratch, out, limit)
+        end, used = int(end), int(used)  # without the JIT kernels count in numpy's own integers
         if end == begin:
             if not packer.flush_started():
                 _thin(group, begin)
