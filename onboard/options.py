@@ -14,6 +14,7 @@ from onboard.errors import OnboardError
 VERSION = "0.1.0"
 
 OK, PARTIAL, UNUSABLE = 0, 1, 2
+BAR = 30  # characters of a progress bar
 INTERRUPTED = 130
 _UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "b": 1}
 
@@ -36,6 +37,19 @@ def add_talk(parser: argparse.ArgumentParser) -> None:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def progress_bar(what: str) -> Callable[[int, int], None] | None:
+    """A bar to be called with (done, total), drawn on standard error; None where that is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def draw(done: int, total: int) -> None:
+        full = BAR * done // total
+        end = "\n" if done == total else ""
+        print(f"\r{what:24s} [{'#' * full}{'.' * (BAR - full)}] {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+    return draw
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
 from onboard.image_io import STDIO, write_bytes
+from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
 
 
@@ -39,6 +42,29 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--out", required=True, metavar="HEADER", help='header to write, such as obc_model.h; or "-"'
     )
     add_talk(export)
+    enhance = commands.add_parser("enhance", help="train a neural decoder of the ground; goes on where OUT stands")
+    enhance.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
+    enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
+    enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
+    enhance.add_argument("--net", choices=("small", "large"), default="small", help="how large (default small)")
+    enhance.add_argument("--part", choices=("luma", "doubled", "chroma"), default="luma", help="which of its parts")
+    enhance.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with the weights of another net")
+    enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
+    enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
+    enhance.add_argument("--loss", choices=("mse", "hybrid"), default="mse", help="hybrid: with SSIM, for looks")
+    enhance.add_argument("--seed", type=int, default=1, metavar="N")
+    enhance.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
+    add_talk(enhance)
+    nets = commands.add_parser("export-nets", help="write trained parts of a net as LiteRT files")
+    nets.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="of `onboard-train enhance`")
+    nets.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    nets.add_argument("--float32", action="store_true", help="weights of 32 bits, not of 16")
+    add_talk(nets)
+    units = commands.add_parser("export-tflite", help="write G1 and G2 as int8 LiteRT files, for an accelerator")
+    units.add_argument("model", nargs="?", metavar="MODEL", help="the model; the shipped one by default")
+    units.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    units.add_argument("--activations", type=int, choices=(8, 16), default=16, help="bits of input and output")
+    add_talk(units)
     paper = commands.add_parser("paper", help="reproduce the MSE of Taha et al. 2025 by the paper's protocol")
     paper.add_argument("--images", type=Path, required=True, metavar="DIR", help="the Waterloo pictures")
     add_talk(paper)
@@ -59,6 +85,9 @@ def command(options: argparse.Namespace) -> int:
         "neighbours": neighbours_command,
         "export-c": export_command,
         "layers": layers_command,
+        "enhance": enhance_command,
+        "export-nets": export_nets_command,
+        "export-tflite": export_units_command,
         "paper": paper_command,
     }
     return commands[options.command](options)
@@ -82,10 +111,9 @@ def fit_command(options: argparse.Namespace) -> int:
 
 def neighbours_command(options: argparse.Namespace) -> int:
     from onboard.ground.linear import ARTEFACT, pack_neighbours
-    from onboard.model import default_model, load_model
     from training.neighbours import fit_neighbours
 
-    model = load_model(options.model) if options.model else default_model()
+    model = _model(options.model)
     out = Path(options.out) / ARTEFACT.format(model.model_id) if Path(options.out).is_dir() else Path(options.out)
     data = pack_neighbours(fit_neighbours(options.images, model))
     write_bytes(str(out), data)
@@ -109,16 +137,68 @@ def layers_command(options: argparse.Namespace) -> int:
 
 
 def export_command(options: argparse.Namespace) -> int:
-    from onboard.model import default_model, load_model
     from training.export_c import header
 
-    model = load_model(options.model) if options.model else default_model()
+    model = _model(options.model)
     write_bytes(options.out, header(model).encode())
     if options.json and options.out != STDIO:
         print_json({"output": options.out, "model": f"{model.model_id:04x}"})
     elif not options.quiet:
         say(f"{options.out}: model {model.model_id:04x}")
     return OK
+
+
+def enhance_command(options: argparse.Namespace) -> int:
+    _need("torch")
+    from training.enhance import Plan, train_part
+
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.loss)
+    model = _model(options.model)
+    report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
+    if options.json:
+        print_json(report)
+    elif not options.quiet:
+        last = report["curve"][-1]
+        say(f"{options.out}: {last['whole_db']:+.2f} dB over the plain decoder, {last['lossy_db']:+.2f} dB with loss")
+    return OK
+
+
+def export_nets_command(options: argparse.Namespace) -> int:
+    _need("litert_torch")
+    from training.enhance import load, report_of
+    from training.export_tflite import export_net, net_name
+
+    for path in options.checkpoints:
+        state = load(path)
+        data, out = export_net(state, not options.float32), options.out / net_name(state)
+        write_bytes(str(out), data)
+        write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())
+        if not options.quiet:
+            say(f"{out}: {len(data)} bytes, {state['step']} steps")
+    return OK
+
+
+def export_units_command(options: argparse.Namespace) -> int:
+    _need("litert_torch")
+    from training.export_tflite import export_units
+
+    model = _model(options.model)
+    for group in (1, 2):
+        out = options.out / f"{model.model_id:04x}-g{group}.tflite"
+        write_bytes(str(out), export_units(model, group, options.activations))
+        if not options.quiet:
+            say(f"{out}: G{group} of model {model.model_id:04x}")
+    return OK
+
+
+def _model(path: str | None) -> Model:
+    return load_model(path) if path else default_model()
+
+
+def _need(package: str) -> None:
+    """Raise InputError when the extra for training nets is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{package} is not installed: pip install 'onboard-compress[train]'")
 
 
 def paper_command(options: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from onboard.errors import InputError
 from onboard.image_io import READABLE, read_picture
+from onboard.options import progress_bar
 from onboard.planes import choose_window, strips
 from onboard.wire import Colour, Curve, Description
 
@@ -44,11 +44,10 @@ def luma(picture: np.ndarray, scale_log2: int = 0) -> np.ndarray:
 
 def load(paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
     """Pictures one by one, with a progress bar on a terminal."""
+    progress = progress_bar(what)
     for i, path in enumerate(paths):
-        if sys.stderr.isatty():
-            done = 30 * (i + 1) // len(paths)
-            end = "\n" if i + 1 == len(paths) else ""
-            print(f"\r{what:24s} [{'#' * done}{'.' * (30 - done)}] {i + 1}/{len(paths)}", end=end, file=sys.stderr)
+        if progress is not None:
+            progress(i + 1, len(paths))
         yield read_picture(path)
 
 

@@ -16,7 +16,7 @@ from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, run, say
+from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, run, say
 from onboard.quality import psnr, ssim
 from onboard.wire import Colour, Description
 
@@ -103,7 +103,10 @@ def one_picture(
     store: Store, description: Description, output: str, options: argparse.Namespace
 ) -> tuple[Decoded, dict[str, Any]]:
     began = perf_counter()
-    decoded = decode_picture(store, description, enhance=options.enhance, max_pixels=options.max_pixels)
+    progress = None if options.quiet else progress_bar("neural decoder")
+    decoded = decode_picture(
+        store, description, enhance=options.enhance, max_pixels=options.max_pixels, progress=progress
+    )
     result: dict[str, Any] = {"output": output, **decoded.report, "seconds": round(perf_counter() - began, 4)}
     if options.reference:
         reference = read_picture(options.reference)

@@ -12,6 +12,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
+from onboard.ground.neural import NETS, Progress, decode_neural, unavailable
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
@@ -32,7 +33,7 @@ from onboard.wire import (
 
 DEFAULT_MAX_PIXELS = 1 << 28
 PACKET_COST = 1500  # bytes that the objects of a packet take beside its payload, measured
-ENHANCE = ("auto", "plain", "linear")
+ENHANCE = ("auto", "plain", "linear", *NETS)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ def packet_bytes(packet: Packet) -> int:
 
 
 def decode_picture(
-    store: Store, description: Description, *, enhance: str = "auto", max_pixels: int | None = None
+    store: Store,
+    description: Description,
+    *,
+    enhance: str = "auto",
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
 ) -> Decoded:
     """Decode one picture of a store. Raises UnknownModelError, InputError."""
     if enhance not in ENHANCE:
@@ -141,15 +147,15 @@ def decode_picture(
     packets = received + recovered
     decoding.add(packets)
     latents = decoding.latents()
-    neighbours = None if enhance == "plain" else find_neighbours(description.model_id, store.neighbours)
-    if neighbours is None:
-        used = "plain"
-        why = "asked for" if enhance == "plain" else f"no neighbour matrices for model {description.model_id:04x}"
+    used, why = _choose(enhance, description, store.neighbours)
+    if used == "plain":
         planes = decoding.plain_full(latents)
-    else:
-        used = "linear"
-        why = "asked for" if enhance == "linear" else "the best decoder at hand"
+    elif used == "linear":
+        neighbours = find_neighbours(description.model_id, store.neighbours)
+        assert neighbours is not None
         planes = decode_linear(decoding, latents, neighbours)
+    else:
+        planes = decode_neural(decoding, latents, used, progress)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
@@ -176,6 +182,24 @@ def decode_picture(
     }
     image, mask, higher = show(decoding, planes)
     return Decoded(image, mask, report | higher, missing_of(decoding))
+
+
+def _choose(enhance: str, description: Description, given: Neighbours | None) -> tuple[str, str]:
+    """(decoder, why). Raises InputError when a net was asked for by name that cannot be run."""
+    model_id, reasons = description.model_id, []
+    if enhance in (*NETS, "auto"):
+        name = NETS[0] if enhance == "auto" else enhance
+        obstacle = unavailable(name, description)
+        if obstacle is None:
+            return name, "the best decoder at hand" if enhance == "auto" else "asked for"
+        if enhance != "auto":
+            raise InputError(f"enhance {name}: {obstacle}")
+        reasons.append(obstacle)
+    if enhance != "plain":
+        if find_neighbours(model_id, given) is not None:
+            return "linear", "; ".join(reasons) or "asked for"
+        reasons.append(f"no neighbour matrices for model {model_id:04x}")
+    return "plain", "; ".join(reasons) or "asked for"
 
 
 def missing_of(decoding: Decoding) -> MissingMap:

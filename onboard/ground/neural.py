@@ -1,0 +1,169 @@
+"""The neural decoders (display only): what they add to the plain reconstruction, run by LiteRT tile by tile.
+
+A net sees the received latents on the block grid (features.py) and is made of 3x3 convolutions only. So a tile with
+enough blocks around it gives the very values that the whole plane would give, and memory does not grow with the
+picture.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from onboard.decoder import Decoding, PlaneLatents
+from onboard.errors import ModelError
+from onboard.ground.features import chroma_features, features
+from onboard.planes import enlarge, plane_count, shape_at
+from onboard.wire import BLOCK, Description
+
+NETS = ("small", "large")
+PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
+ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
+TILE = 96  # blocks a side that one run of a net yields
+
+# (tiles done, tiles in all)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(eq=False)
+class Net:
+    """A net ready to run.
+
+    Attributes:
+        interpreter: LiteRT's; float32 (1, rows, columns, inputs) to float32 (1, rows, columns, outputs), the levels
+            that the plain reconstruction lacks.
+        radius: blocks around a block that its pixels depend on.
+    """
+
+    interpreter: Any
+    radius: int
+
+    def run(self, seen: np.ndarray) -> np.ndarray:
+        """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs)."""
+        (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        if tuple(given["shape"]) != (1, *seen.shape):
+            self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
+            self.interpreter.allocate_tensors()
+        self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
+        self.interpreter.invoke()
+        return np.asarray(self.interpreter.get_tensor(made["index"])[0])
+
+
+def unavailable(name: str, description: Description) -> str | None:
+    """Why a net cannot decode such a picture, in words; None when it can."""
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except ImportError:
+        return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
+    if any(_path(name, part, description.model_id) is None for part in _parts(description)):
+        return f"no {name} net for model {description.model_id:04x}"
+    return None
+
+
+def _parts(description: Description) -> list[str]:
+    """The parts of a net that a picture needs."""
+    luma = "doubled" if description.scale_log2 else "luma"
+    return [luma, "chroma"] if plane_count(description.colour) > 1 else [luma]
+
+
+def decode_neural(
+    decoding: Decoding, latents: list[PlaneLatents], name: str, progress: Progress | None = None
+) -> list[np.ndarray]:
+    """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable()."""
+    d = decoding.description
+    plain = decoding.plain(latents)
+    seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    nets = [_net(name, part, d.model_id) for part in _parts(d)]
+    jobs = [(nets[0], seen[0], plain[:1], d.scale_log2)]
+    if len(plain) > 1:
+        jobs.append((nets[1], chroma_features(seen), plain[1:], d.scale_log2 + 1))
+    total = sum(len(_tiles(s.shape[0], s.shape[1])) for _, s, _, _ in jobs)
+    done = 0
+    planes: list[np.ndarray] = []
+    for net, inputs, bases, coded_log2 in jobs:
+        shown_log2 = max(coded_log2 - 1, 0)
+        height, width = shape_at(d, shown_log2)
+        shown = [_base(base, d, coded_log2, inputs.shape[:2]) for base in bases]
+        for area, corrections in _corrections(net, inputs, len(bases)):
+            done += 1
+            for plane, correction in zip(shown, corrections, strict=True):
+                part = plane[area]
+                np.copyto(part, np.clip(np.rint(part + correction), 0, 255), casting="unsafe")
+            if progress is not None:
+                progress(done, total)
+        planes += [enlarge(plane[:height, :width], d, shown_log2) for plane in shown]
+    return planes
+
+
+def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tuple[int, int]) -> np.ndarray:
+    """What the nets correct: the plane as coded, or enlarged once, with its edges repeated up to whole blocks."""
+    side = BLOCK
+    if coded_log2:
+        plane, side = enlarge(plane, description, coded_log2, coded_log2 - 1), 2 * BLOCK
+    missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
+    return np.pad(plane, missing, mode="edge")
+
+
+def _corrections(net: Net, seen: np.ndarray, planes: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
+    rows, columns = seen.shape[:2]
+    for y, x in _tiles(rows, columns):
+        top, left = max(y - net.radius, 0), max(x - net.radius, 0)
+        bottom, right = min(y + TILE, rows), min(x + TILE, columns)
+        out = net.run(seen[top : bottom + net.radius, left : right + net.radius])
+        out = out[y - top : bottom - top, x - left : right - left]
+        side = round((out.shape[2] / planes) ** 0.5)
+        pixels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
+        area = np.s_[side * y : side * bottom, side * x : side * right]
+        yield area, pixels.reshape(planes, side * (bottom - y), side * (right - x))
+
+
+def _tiles(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Corners of the tiles, in blocks."""
+    return [(y, x) for y in range(0, rows, TILE) for x in range(0, columns, TILE)]
+
+
+def _path(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
+    """File and radius of a part of a net. A net without a part of its own has that of the small one."""
+    for net in dict.fromkeys((name, NETS[0])):
+        pattern = re.escape(f"{net}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
+        for entry in (files("onboard.ground") / "models").iterdir():
+            found = re.fullmatch(pattern, entry.name)
+            if found:
+                return entry, int(found[1])
+    return None
+
+
+@lru_cache(maxsize=2 * len(PARTS))
+def _net(name: str, part: str, model_id: int) -> Net:
+    from ai_edge_litert.interpreter import Interpreter
+
+    found = _path(name, part, model_id)
+    if found is None:
+        raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
+    path, radius = found
+    with _hushed():
+        return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """No standard error: LiteRT announces there how it will run, and has no switch for that."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

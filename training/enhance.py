@@ -1,0 +1,220 @@
+"""`onboard-train enhance`: the neural decoders of the ground, from pictures that were coded, sent and partly lost.
+
+A run that was stopped goes on where its checkpoint stands. The same seed makes the same weights on the same machine, as
+long as the run is not interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from onboard.errors import InputError
+from onboard.model import Model
+from training.examples import PARTS, Batch, Example, Pool, pictures_of, to_blocks, validation
+from training.nets import Net, Shape
+from training.pictures import find, split
+
+EMA = 0.999
+WARM_UP = 100  # steps
+RATE, RATE_ADAM = 5e-3, 1e-3  # of Muon for the trunk's matrices, of Adam for the rest
+DECAY = 0.01
+NOTE_EVERY = 100
+CHECK_EVERY = 1000
+CHECK_SHARE = 3  # every third picture of the validation share
+SIZES = {  # width of the trunk, residual pairs
+    ("small", "luma"): (96, 4),
+    ("small", "doubled"): (96, 4),
+    ("small", "chroma"): (64, 3),
+    ("large", "luma"): (96, 10),
+}
+SSIM_WEIGHT = 0.3  # of the hybrid loss
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how a net is trained."""
+
+    steps: int
+    crops: int
+    seed: int
+    threads: int
+    loss: str = "mse"
+
+
+class Run:
+    """A training run: the net, the running mean of its weights, the optimisers and what has been reached so far."""
+
+    def __init__(self, shape: Shape, plan: Plan, about: dict[str, Any], start: dict[str, Tensor] | None = None) -> None:
+        torch.manual_seed(plan.seed)
+        torch.set_num_threads(plan.threads)
+        self.plan, self.about = plan, about
+        self.net = Net(shape)
+        if start is not None:
+            self.net.grow_from(start)
+        self.mean = {name: value.clone() for name, value in self.net.state_dict().items()}
+        trunk = {name: p for name, p in self.net.named_parameters() if name.startswith("pairs") and p.ndim == 2}
+        rest = [p for name, p in self.net.named_parameters() if name not in trunk]
+        self.optimisers: list[Any] = [
+            torch.optim.Muon(trunk.values(), lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=RATE_ADAM, weight_decay=DECAY, betas=(0.9, 0.98)),
+        ]
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, self._rate) for o in self.optimisers]
+        self.step = 0
+        self.curve: list[dict[str, float]] = []
+
+    def _rate(self, step: int) -> float:
+        return min((step + 1) / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(step / self.plan.steps, 1.0))))
+
+    def learn(self, batch: Batch) -> float:
+        """One step; returns the loss."""
+        seen, base, target, weight = map(torch.from_numpy, (batch.seen, batch.base, batch.target, batch.weight))
+        with torch.autocast("cpu", torch.bfloat16):
+            shown = base + self.net(seen.contiguous(memory_format=torch.channels_last))
+        loss = (((shown - target) ** 2).mean((1, 2, 3)) * weight).mean()
+        if self.plan.loss == "hybrid":
+            loss = loss + SSIM_WEIGHT * (1 - _ssim(shown, target))
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        for optimiser, schedule in zip(self.optimisers, self.schedules, strict=True):
+            optimiser.step()
+            schedule.step()
+        self.step += 1
+        keep = min(EMA, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                self.mean[name].lerp_(value, 1 - keep)
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """All that a later run needs to go on, or to start from."""
+        return {
+            "about": self.about,
+            "shape": asdict(self.net.shape),
+            "step": self.step,
+            "mean": self.mean,
+            "net": self.net.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "schedules": [s.state_dict() for s in self.schedules],
+            "curve": self.curve,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint stands."""
+        self.net.load_state_dict(state["net"])
+        kept = [*state["optimisers"], *state["schedules"]]
+        for own, old in zip([*self.optimisers, *self.schedules], kept, strict=True):
+            own.load_state_dict(old)
+        self.mean, self.step, self.curve = state["mean"], state["step"], state["curve"]
+
+
+def train_part(
+    folders: list[Path],
+    model: Model,
+    name: str,
+    part_name: str,
+    plan: Plan,
+    out: Path,
+    start: Path | None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train one part of a net until its plan is fulfilled, from `out` on if that exists; returns its report."""
+    part, (width, pairs) = PARTS[part_name], SIZES[name, part_name]
+    about = {
+        "net": name,
+        "part": part_name,
+        "model": f"{model.model_id:04x}",
+        "folders": [p.name for p in folders],
+        "loss": plan.loss,
+        "crops": plan.crops,
+        "seed": plan.seed,
+    }
+    run = Run(Shape(part.inputs, part.outputs, width, pairs), plan, about, load(start)["mean"] if start else None)
+    if out.exists():
+        run.resume(load(out))
+    training, rest = split(find(folders))
+    pool = Pool(pictures_of(training, part), model, part, plan.seed + run.step)
+    checks = validation(pictures_of(rest, part)[::CHECK_SHARE], model, part)
+    total, began, first = 0.0, time.monotonic(), run.step
+    while run.step < plan.steps:
+        total += run.learn(pool.batch(plan.crops))
+        if run.step % NOTE_EVERY == 0:
+            left = (time.monotonic() - began) / (run.step - first) * (plan.steps - run.step)
+            tell(f"{run.step}/{plan.steps}, loss {total / NOTE_EVERY:.4f}, {left / 60:.0f} minutes left")
+            total = 0.0
+        if run.step % CHECK_EVERY == 0 or run.step == plan.steps:
+            run.curve.append({"step": run.step, **check(run, checks)})
+            save(run, out)
+            tell(", ".join(f"{key} {value}" for key, value in run.curve[-1].items()))
+    return report_of(run.state())
+
+
+def report_of(state: dict[str, Any]) -> dict[str, Any]:
+    """What is worth knowing of a checkpoint, in plain values."""
+    parameters = sum(value.numel() for value in state["mean"].values())
+    return {**state["about"], "parameters": parameters, "shape": state["shape"], "curve": state["curve"]}
+
+
+def check(run: Run, examples: list[Example]) -> dict[str, float]:
+    """Mean gain in PSNR of the running mean's weights over the plain reconstruction, without and with loss."""
+    net = Net(run.net.shape)
+    net.load_state_dict(run.mean)
+    gains: dict[str, list[float]] = {"whole_db": [], "lossy_db": []}
+    for e in examples:
+        out = apply(net, e.seen)
+        shown = np.clip(to_blocks(e.base, e.side) + out, 0, 255)
+        target = to_blocks(e.target, e.side)
+        errors = [float(np.mean((p.astype(np.float32) - target) ** 2)) for p in (to_blocks(e.base, e.side), shown)]
+        if min(errors) > 0:
+            gains["lossy_db" if e.lossy else "whole_db"].append(10 * np.log10(errors[0] / errors[1]))
+    return {name: round(float(np.mean(values)), 4) for name, values in gains.items() if values}
+
+
+@torch.no_grad()
+def apply(net: Net, seen: np.ndarray) -> np.ndarray:
+    """Output of a net, float32 (outputs, rows, columns), of features (rows, columns, inputs)."""
+    x = torch.from_numpy(seen.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        return net(x.contiguous(memory_format=torch.channels_last))[0].numpy()
+
+
+def save(run: Run, path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    torch.save(run.state(), part)
+    os.replace(part, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint. Raises InputError."""
+    try:
+        return dict(torch.load(path, weights_only=True))
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as e:
+        raise InputError(f"{path}: not a checkpoint of this command ({str(e).splitlines()[0]})") from None
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity of 8x8 windows, of blocks (n, side * side, rows, columns)."""
+    side = round(a.shape[1] ** 0.5)
+    a, b = F.pixel_shuffle(a, side), F.pixel_shuffle(b, side)
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 8, 2)
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    ma, mb = mean(a), mean(b)
+    va, vb, ab = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    return ((2 * ma * mb + c1) * (2 * ab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean()

@@ -1,0 +1,254 @@
+"""Examples for the neural decoders: pictures coded, sent, partly lost and decoded, exactly as users do it.
+
+Nothing is kept on disk: a pool of decoded examples is renewed while the training runs. The same seed gives the same
+crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from onboard.decoder import Decoding
+from onboard.encoder import Effort, analyse_picture
+from onboard.ground.features import CHANNELS, CHROMA_CHANNELS, chroma_features, features
+from onboard.kernels.sample import rgb_to_ycc
+from onboard.model import Model
+from onboard.planes import enlarge
+from onboard.wire import BLOCK, MAX_PACKET, Colour, scan
+from training.pictures import describe, load, luma
+from training.synthetic import drawing
+
+SIDE = 1024  # most samples a side of one example
+CROP = 20  # blocks a side
+POOL = 64
+DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
+HALVED = 0.3  # share of pictures averaged down first: the same things, smaller and sharper
+RELIT = 0.3  # share of pictures with another contrast and brightness
+LOSSY = 0.4
+INDICES = (40, 200)
+PACKET_SIZES = (100, 400)
+LEAST_ERROR = 4.0  # squared levels: nearly perfect examples do not outweigh all others
+VALIDATION_INDICES = (96, 128, 160, 184)
+VALIDATION_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which planes a net makes, of what.
+
+    Attributes:
+        inputs: channels of its features.
+        side: pixels a side of what a block becomes.
+        planes: how many planes it makes.
+        scale_log2, colour: how its pictures are coded.
+    """
+
+    inputs: int
+    side: int
+    planes: int
+    scale_log2: int
+    colour: Colour
+
+    @property
+    def outputs(self) -> int:
+        return self.planes * self.side**2
+
+
+PARTS = {
+    "luma": Part(CHANNELS, BLOCK, 1, 0, Colour.GREY),
+    "doubled": Part(CHANNELS, 2 * BLOCK, 1, 1, Colour.GREY),
+    "chroma": Part(CHROMA_CHANNELS, 2 * BLOCK, 2, 0, Colour.YCBCR420),
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How packets are lost."""
+
+    probability: float
+    burst: float
+    packet_size: int
+    interleave_log2: int
+
+
+NO_LOSS = Loss(0.0, 1.0, MAX_PACKET, 0)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Decoded planes beside the truth.
+
+    Attributes:
+        seen: float16 (rows, columns, inputs), see onboard.ground.features.
+        base: uint8 (planes, side * rows, side * columns), the plain reconstruction.
+        target: uint8, the same shape.
+        weight: one over the error of the whole example: one at a low rate is not worth more than one at a high rate.
+        side: pixels a side of what a block becomes.
+        lossy: whether packets may have been lost.
+    """
+
+    seen: np.ndarray
+    base: np.ndarray
+    target: np.ndarray
+    weight: float
+    side: int
+    lossy: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops on the block grid: seen float32 (n, inputs, rows, columns), base and target float32 (n, outputs, rows,
+    columns), weight float32 (n,)."""
+
+    seen: np.ndarray
+    base: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+
+def to_blocks(planes: np.ndarray, side: int) -> np.ndarray:
+    """Planes of whole blocks (planes, height, width) as (planes * side * side, rows, columns)."""
+    n, height, width = planes.shape
+    rows, columns = height // side, width // side
+    blocks = planes.reshape(n, rows, side, columns, side).transpose(0, 2, 4, 1, 3)
+    return blocks.reshape(n * side * side, rows, columns)
+
+
+def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
+    """Every picture that is large enough for a crop: its 8-bit luma, or for the chroma net itself where it has 8 bits
+    and colour."""
+    found = []
+    for picture in load(paths, "pictures"):
+        if part.colour == Colour.GREY:
+            found.append(luma(picture))
+        elif picture.ndim == 3 and picture.dtype == np.uint8:
+            found.append(picture)
+    return [p for p in found if min(p.shape[:2]) >= CROP * part.side]
+
+
+def make(picture: np.ndarray, model: Model, part: Part, index: int, effort: Effort, loss: Loss, seed: int) -> Example:
+    """Code a picture, lose packets, decode plainly."""
+    rows, columns = (n // part.side for n in picture.shape[:2])
+    picture = np.ascontiguousarray(picture[: rows * part.side, : columns * part.side])
+    description = replace(
+        describe(picture, part.colour, part.scale_log2), interleave_log2=loss.interleave_log2, model_id=model.model_id
+    )
+    encoding = analyse_picture(picture, description, model, index, effort)
+    stream = encoding.packets(index, packet_size=loss.packet_size, effort=effort, tag=0)
+    decoding = Decoding(description, model)
+    gone = np.zeros(len(stream), bool) if loss is NO_LOSS else lost(len(stream), loss, np.random.default_rng(seed))
+    for packet, missing in zip(stream, gone, strict=True):
+        if not missing:
+            decoding.add(scan(packet)[0])
+    latents = decoding.latents()
+    plain = decoding.plain(latents)
+    seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    if part.colour == Colour.GREY:
+        base, target = plain[:1], picture[None]
+    else:
+        base, target = plain[1:], _chroma(picture)
+    if part.side > BLOCK:
+        base = [enlarge(p, description, 1) for p in base]
+    error = float(np.mean((np.stack(base).astype(np.float32) - target) ** 2))
+    inputs = seen[0] if part.colour == Colour.GREY else chroma_features(seen)
+    lossy = loss is not NO_LOSS
+    return Example(inputs.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, lossy)
+
+
+def lost(count: int, loss: Loss, rng: np.random.Generator) -> np.ndarray:
+    """Gilbert-Elliott losses of a mean burst length: bool (count,)."""
+    out = np.empty(count, bool)
+    leave = 1 / loss.burst
+    enter = leave * loss.probability / (1 - loss.probability)
+    bad = rng.random() < loss.probability
+    for i, draw in enumerate(rng.random(count)):
+        out[i] = bad
+        bad = draw >= leave if bad else draw < enter
+    return out
+
+
+def validation(pictures: list[np.ndarray], model: Model, part: Part) -> list[Example]:
+    """Whole examples that no training sees: every picture at four indices, and once with a fifth of its packets
+    lost."""
+    effort, some = Effort(model.threshold, model.price), Loss(0.2, 1.0, 200, 0)
+    most = VALIDATION_SIDE << part.scale_log2
+    cases = [(index, NO_LOSS) for index in VALIDATION_INDICES] + [(VALIDATION_INDICES[1], some)]
+    return [make(p[:most, :most], model, part, index, effort, loss, 1) for p in pictures for index, loss in cases]
+
+
+class Pool:
+    """Decoded examples, one renewed at every batch."""
+
+    def __init__(self, pictures: list[np.ndarray], model: Model, part: Part, seed: int) -> None:
+        self._pictures, self._model, self._part = pictures, model, part
+        areas = np.array([min(p.shape[0] * p.shape[1], 4 * SIDE * SIDE) for p in pictures], float)
+        self._share = areas / areas.sum()
+        self._rng = np.random.default_rng(seed)
+        self._pool = [self._fresh() for _ in range(POOL)]
+        self._next = 0
+
+    def batch(self, crops: int) -> Batch:
+        """Random crops, after one example of the pool was renewed."""
+        self._pool[self._next] = self._fresh()
+        self._next = (self._next + 1) % POOL
+        part, side = self._part, self._part.side
+        areas = np.array([e.base.size for e in self._pool], float)
+        seen = np.empty((crops, part.inputs, CROP, CROP), np.float32)
+        base = np.empty((crops, part.outputs, CROP, CROP), np.float32)
+        target, weight = np.empty_like(base), np.empty(crops, np.float32)
+        for i, which in enumerate(self._rng.choice(POOL, crops, p=areas / areas.sum())):
+            e = self._pool[which]
+            y, x = (int(self._rng.integers(n - CROP + 1)) for n in e.seen.shape[:2])
+            seen[i] = e.seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1)
+            area = np.s_[:, side * y : side * (y + CROP), side * x : side * (x + CROP)]
+            base[i], target[i], weight[i] = to_blocks(e.base[area], side), to_blocks(e.target[area], side), e.weight
+        return Batch(seen, base, target, weight)
+
+    def _fresh(self) -> Example:
+        rng, model, part = self._rng, self._model, self._part
+        picture = self._picture()
+        if rng.random() < RELIT:
+            gain, shift = rng.uniform(0.6, 1.2), rng.uniform(-30, 30)
+            picture = np.clip((picture - 128.0) * gain + 128.0 + shift, 0, 255).astype(np.uint8)
+        price = model.price
+        if rng.random() < 0.4:  # what the search for a budget may do
+            price = int(price * 2 ** rng.uniform(-2, 1.5))
+        loss = NO_LOSS
+        if rng.random() < LOSSY:
+            burst = 1.0 if rng.random() < 0.6 else float(rng.uniform(1, 6))
+            size = int(rng.integers(*PACKET_SIZES))
+            loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
+        index = int(rng.integers(INDICES[0], INDICES[1] + 1))
+        return make(picture, model, part, index, Effort(model.threshold, price), loss, int(rng.integers(1 << 31)))
+
+    def _picture(self) -> np.ndarray:
+        """A piece of a picture in one of the eight symmetries of the square, or a drawing."""
+        rng, least = self._rng, CROP * self._part.side
+        if self._part.colour == Colour.GREY and rng.random() < DRAWINGS:
+            return drawing(rng, max(SIDE // 2, least))
+        picture = self._pictures[int(rng.choice(len(self._pictures), p=self._share))]
+        halve = rng.random() < HALVED and min(picture.shape[:2]) >= 2 * least
+        picture = _piece(picture, rng, 2 * SIDE if halve else SIDE)
+        if halve:
+            h, w = (n // 2 for n in picture.shape[:2])
+            four = picture[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).sum((1, 3), np.uint16)
+            picture = (four + 2 >> 2).astype(np.uint8).reshape(h, w, *picture.shape[2:])
+        picture = np.rot90(picture, int(rng.integers(4)))
+        return np.ascontiguousarray(picture.swapaxes(0, 1) if rng.random() < 0.5 else picture)
+
+
+def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
+    """A random part of at most side x side."""
+    y, x = (int(rng.integers(max(n - side, 0) + 1)) for n in picture.shape[:2])
+    return picture[y : y + side, x : x + side]
+
+
+def _chroma(picture: np.ndarray) -> np.ndarray:
+    """Cb and Cr at full size, uint8 (2, height, width)."""
+    y, cb, cr = (np.empty(picture.shape[:2], np.uint8) for _ in range(3))
+    rgb_to_ycc(picture, y, cb, cr)
+    return np.stack([cb, cr])
