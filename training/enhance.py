@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from onboard.errors import InputError
 from onboard.model import Model
+from onboard.wire import BLOCK
 from training.examples import PARTS, Batch, Example, Pool, pictures_of, to_blocks, validation
 from training.nets import Net, Shape
 from training.pictures import find, split
@@ -33,11 +34,11 @@ DECAY = 0.01
 NOTE_EVERY = 100
 CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
-SIZES = {  # width of the trunk, residual pairs
-    ("small", "luma"): (96, 4),
-    ("small", "doubled"): (96, 4),
-    ("small", "chroma"): (64, 3),
-    ("large", "luma"): (96, 10),
+SIZES = {  # width, layers
+    ("small", "luma"): (96, 10),
+    ("small", "doubled"): (96, 10),
+    ("small", "chroma"): (64, 8),
+    ("large", "luma"): (96, 22),
 }
 SSIM_WEIGHT = 0.3  # of the hybrid loss
 
@@ -60,11 +61,12 @@ class Run:
         torch.manual_seed(plan.seed)
         torch.set_num_threads(plan.threads)
         self.plan, self.about = plan, about
+        self.side = 2 * BLOCK if shape.outputs > BLOCK * BLOCK else BLOCK
         self.net = Net(shape)
         if start is not None:
             self.net.grow_from(start)
         self.mean = {name: value.clone() for name, value in self.net.state_dict().items()}
-        trunk = {name: p for name, p in self.net.named_parameters() if name.startswith("pairs") and p.ndim == 2}
+        trunk = {name: p for name, p in self.net.named_parameters() if name.startswith("body") and p.ndim == 2}
         rest = [p for name, p in self.net.named_parameters() if name not in trunk]
         self.optimisers: list[Any] = [
             torch.optim.Muon(trunk.values(), lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
@@ -84,7 +86,7 @@ class Run:
             shown = base + self.net(seen.contiguous(memory_format=torch.channels_last))
         loss = (((shown - target) ** 2).mean((1, 2, 3)) * weight).mean()
         if self.plan.loss == "hybrid":
-            loss = loss + SSIM_WEIGHT * (1 - _ssim(shown, target))
+            loss = loss + SSIM_WEIGHT * (1 - _ssim(*(_planes(p, self.side) for p in (shown, target))))
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         loss.backward()
@@ -132,7 +134,7 @@ def train_part(
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train one part of a net until its plan is fulfilled, from `out` on if that exists; returns its report."""
-    part, (width, pairs) = PARTS[part_name], SIZES[name, part_name]
+    part, (width, layers) = PARTS[part_name], SIZES[name, part_name]
     about = {
         "net": name,
         "part": part_name,
@@ -142,7 +144,7 @@ def train_part(
         "crops": plan.crops,
         "seed": plan.seed,
     }
-    run = Run(Shape(part.inputs, part.outputs, width, pairs), plan, about, load(start)["mean"] if start else None)
+    run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, load(start)["mean"] if start else None)
     if out.exists():
         run.resume(load(out))
     training, rest = split(find(folders))
@@ -169,18 +171,28 @@ def report_of(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(run: Run, examples: list[Example]) -> dict[str, float]:
-    """Mean gain in PSNR of the running mean's weights over the plain reconstruction, without and with loss."""
+    """Mean gains of the running mean's weights over the plain reconstruction: PSNR in dB and SSIM, without and with
+    loss of packets."""
     net = Net(run.net.shape)
     net.load_state_dict(run.mean)
-    gains: dict[str, list[float]] = {"whole_db": [], "lossy_db": []}
+    gains: dict[str, list[float]] = {}
     for e in examples:
-        out = apply(net, e.seen)
-        shown = np.clip(to_blocks(e.base, e.side) + out, 0, 255)
-        target = to_blocks(e.target, e.side)
-        errors = [float(np.mean((p.astype(np.float32) - target) ** 2)) for p in (to_blocks(e.base, e.side), shown)]
-        if min(errors) > 0:
-            gains["lossy_db" if e.lossy else "whole_db"].append(10 * np.log10(errors[0] / errors[1]))
-    return {name: round(float(np.mean(values)), 4) for name, values in gains.items() if values}
+        base, target = (to_blocks(p, e.side).astype(np.float32) for p in (e.base, e.target))
+        shown = np.clip(base + apply(net, e.seen), 0, 255)
+        before, after = (float(np.mean((p - target) ** 2)) for p in (base, shown))
+        kind = "lossy" if e.lossy else "whole"
+        if min(before, after) > 0:
+            gains.setdefault(f"{kind}_db", []).append(10 * math.log10(before / after))
+        likeness = [_ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
+        gains.setdefault(f"{kind}_ssim", []).append(float(likeness[0] - likeness[1]))
+    return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
+
+
+def _planes(blocks: np.ndarray | Tensor, side: int) -> Tensor:
+    """Blocks (..., planes * side * side, rows, columns) as pictures (planes, 1, height, width)."""
+    t = torch.as_tensor(blocks)
+    t = t.reshape(-1, side * side, *t.shape[-2:])
+    return F.pixel_shuffle(t, side)
 
 
 @torch.no_grad()
@@ -207,9 +219,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity of 8x8 windows, of blocks (n, side * side, rows, columns)."""
-    side = round(a.shape[1] ** 0.5)
-    a, b = F.pixel_shuffle(a, side), F.pixel_shuffle(b, side)
+    """Mean structural similarity of 8x8 windows, two pixels apart, of pictures (n, 1, height, width)."""
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 8, 2)

@@ -17,19 +17,19 @@ class Shape:
 
     Attributes:
         inputs, outputs: channels a block.
-        width: channels of the trunk.
-        pairs: residual pairs of 3x3 convolutions between the first and the last one.
+        width: channels between the convolutions.
+        layers: 3x3 convolutions one after another, the first and the last included.
     """
 
     inputs: int
     outputs: int
     width: int
-    pairs: int
+    layers: int
 
     @property
     def radius(self) -> int:
         """Blocks around a block that its pixels depend on."""
-        return 2 * self.pairs + 2
+        return self.layers
 
 
 class Conv(nn.Module):
@@ -53,25 +53,30 @@ class Net(nn.Module):
         super().__init__()
         self.shape = shape
         self.enter = Conv(shape.inputs, shape.width)
-        self.pairs = nn.ModuleList(_pair(shape.width, 0.1) for _ in range(shape.pairs))
+        self.body = nn.ModuleList(
+            Conv(shape.width, shape.width, 0.1 if _ends_step(i, shape) else 1.0) for i in range(shape.layers - 2)
+        )
         self.leave = Conv(shape.width, shape.outputs, 0.1)
         self.direct = Conv(shape.inputs, shape.outputs, 0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.enter(x)
-        for first, second in self.pairs:
-            h = h + second(F.relu(first(F.relu(h))))
+        h = step = self.enter(x)
+        for i, convolution in enumerate(self.body):
+            step = convolution(F.relu(step))
+            if _ends_step(i, self.shape):
+                h = step = h + step
         return UNIT * (self.leave(F.relu(h)) + self.direct(x)).float()
 
     def grow_from(self, smaller: dict[str, Tensor]) -> None:
-        """Start from the weights of a net with fewer pairs, or other outputs: what is added begins by doing nothing."""
+        """Start from the weights of a net with fewer layers or other outputs: what is added begins by doing nothing."""
         own = self.state_dict()
         known = {name: value for name, value in smaller.items() if name in own and own[name].shape == value.shape}
         self.load_state_dict(known, strict=False)
-        for i, (_, second) in enumerate(self.pairs):
-            if f"pairs.{i}.1.weight" not in known:
-                nn.init.zeros_(second.weight)
+        for i, convolution in enumerate(self.body):
+            if f"body.{i}.weight" not in known and _ends_step(i, self.shape):
+                nn.init.zeros_(convolution.weight)
 
 
-def _pair(width: int, gain: float) -> nn.ModuleList:
-    return nn.ModuleList([Conv(width, width), Conv(width, width, gain)])
+def _ends_step(i: int, shape: Shape) -> bool:
+    """Whether a residual step ends with this convolution: every second one, and the last."""
+    return i % 2 == 1 or i == shape.layers - 3

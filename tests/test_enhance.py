@@ -1,0 +1,111 @@
+"""Training of the neural decoders: the examples it is made of, and a few steps where PyTorch is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import onboard
+from onboard.decoder import Decoding
+from onboard.encoder import Effort
+from onboard.ground.features import CHANNELS, features
+from onboard.model import Model
+from onboard.wire import scan
+from tests.pictures import colourful, texture
+from training.cli import main
+from training.examples import CROP, NO_LOSS, PARTS, Loss, Pool, lost, make, to_blocks
+from training.synthetic import drawing
+
+
+def effort(model: Model) -> Effort:
+    return Effort(model.threshold, model.price)
+
+
+def test_features_are_latents_groups_arrivals_and_index(photograph: np.ndarray, model: Model) -> None:
+    packets = scan(onboard.compress(photograph, quality=40, packet_size=60))[0]
+    decoding = Decoding(packets[0].description, model)
+    decoding.add(packets[1:])
+    latents = decoding.latents()[0]
+    seen = features(decoding.planes[0], latents).reshape(-1, CHANNELS)
+    state = decoding.planes[0]
+    assert not state.has_first.all()
+    assert (seen[:, 9] == state.has_first).all()
+    assert (seen[:, 10] == state.has_rest).all()
+    assert np.allclose(seen[:, 0] * 4096, latents.first)
+    two = latents.group == 1
+    assert np.allclose(seen[two, 1:8] * 1024, latents.rest[two])
+    assert not seen[~two, 1:8].any()
+    assert np.allclose(seen[:, 11], 1 - packets[0].index / 100, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_example_is_the_plain_picture_beside_the_truth(name: str, model: Model) -> None:
+    part, picture = PARTS[name], colourful(176, 208)
+    source = picture if name == "chroma" else picture[..., 0]
+    e = make(source, model, part, 90, effort(model), NO_LOSS, 0)
+    assert e.base.shape == e.target.shape == (part.planes, 176, 208)
+    assert e.seen.shape == (176 // part.side, 208 // part.side, part.inputs)
+    assert np.abs(e.base.astype(float) - e.target).mean() < 25
+    if name == "luma":
+        assert (e.target[0] == source).all()
+        data = onboard.compress(np.ascontiguousarray(source), quality=55)
+        assert (e.base[0] == onboard.decompress(data, enhance="plain").image).all()
+
+
+def test_lost_packets_are_marked_in_the_features(model: Model) -> None:
+    e = make(texture(240, 240), model, PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
+    assert 0.3 < e.seen[..., 9].mean() < 1
+    assert e.lossy
+
+
+@pytest.mark.parametrize("burst", [1.0, 4.0])
+def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
+    gone = lost(200_000, Loss(0.2, burst, 200, 0), np.random.default_rng(3))
+    assert abs(gone.mean() - 0.2) < 0.02
+    starts = np.count_nonzero(gone[1:] & ~gone[:-1])
+    assert abs(gone.sum() / starts - max(burst, 1 / 0.8)) < 0.3
+
+
+def test_blocks_keep_their_pixels_together() -> None:
+    plane = np.arange(32 * 48).reshape(1, 32, 48)
+    blocks = to_blocks(plane, 8)
+    assert blocks.shape == (64, 4, 6)
+    assert (blocks[:, 1, 2].reshape(8, 8) == plane[0, 8:16, 16:24]).all()
+
+
+def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
+    pictures = [texture(170, 190, seed) for seed in range(3)]
+    first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
+    assert first.seen.shape == (3, CHANNELS, CROP, CROP)
+    assert (first.seen == second.seen).all()
+    assert (first.target == second.target).all()
+    assert not np.array_equal(first.seen, other.seen)
+
+
+def test_drawings_are_of_every_kind() -> None:
+    drawings = [drawing(np.random.default_rng(seed), 96) for seed in range(12)]
+    assert all(d.shape == (96, 96) and d.dtype == np.uint8 for d in drawings)
+    assert len({d.tobytes() for d in drawings}) == 12
+
+
+def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    folder, out = tmp_path / "pictures", tmp_path / "net.pt"
+    folder.mkdir()
+    for seed in range(11):
+        Image.fromarray(texture(168, 168, seed)).save(folder / f"{seed}.png")
+    run = ["enhance", "--images", str(folder), "--out", str(out), "--crops", "2", "--threads", "1"]
+    assert main([*run, "--steps", "2"]) == 0
+    assert main([*run, "--steps", "4", "--loss", "hybrid"]) == 0
+    assert "over the plain decoder" in capsys.readouterr().err
+
+
+def test_what_training_lacks_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["enhance", "--images", str(tmp_path), "--out", str(tmp_path / "x.pt")]) == 2
+    assert "torch is not installed: pip install" in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"""The neural decoders: tiles make no difference, nothing gets worse, and what is exact stays exact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import onboard
+from onboard.errors import InputError
+from onboard.ground import neural
+from onboard.ground.cli import main as decode
+from onboard.ground.pictures import ENHANCE
+from tests.pictures import checkerboard, gradient, noise, texture
+
+pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install '.[ground]'")
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+def shown(data: bytes, enhance: str) -> np.ndarray:
+    return onboard.decompress(data, enhance=enhance).image
+
+
+@pytest.mark.parametrize("name", neural.NETS)
+@pytest.mark.parametrize("scale", [1, 2])
+def test_tiles_make_no_difference(
+    name: str, scale: int, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = onboard.compress(photograph, quality=30, scale=scale)
+    whole = shown(data, name)
+    monkeypatch.setattr(neural, "TILE", 7)
+    assert np.abs(shown(data, name).astype(int) - whole).max() <= 1  # rounding
+
+
+@pytest.mark.parametrize("name", neural.NETS)
+@pytest.mark.parametrize("quality", [15, 30, 50])
+def test_a_net_beats_the_linear_decoder_on_a_photograph(name: str, quality: int, photograph: np.ndarray) -> None:
+    data = onboard.compress(photograph, quality=quality)
+    assert psnr(shown(data, name), photograph) > psnr(shown(data, "linear"), photograph) + 0.2
+
+
+@pytest.mark.parametrize("name", neural.NETS)
+@pytest.mark.parametrize("quality", [10, 40, 75])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((96, 128), 77, np.uint8),
+        gradient(96, 128),
+        noise(96, 128),
+        checkerboard(96, 128, 11),
+        texture(97, 131),
+        np.zeros((64, 64), np.uint8),
+    ],
+    ids=["flat", "gradient", "noise", "squares", "texture", "black"],
+)
+def test_no_picture_gets_worse_than_the_plain_one(name: str, quality: int, picture: np.ndarray) -> None:
+    data = onboard.compress(picture, quality=quality)
+    plain, net = (min(psnr(shown(data, e), picture), 50.0) for e in ("plain", name))
+    assert net > plain - 0.1
+
+
+def test_a_net_conceals_losses_better_than_the_linear_decoder(photograph: np.ndarray) -> None:
+    data = onboard.compress(photograph, quality=35, packet_size=100)
+    packets = split(data)
+    gains = []
+    for seed in range(8):
+        kept = [
+            p for p, draw in zip(packets, np.random.default_rng(seed).random(len(packets)), strict=True) if draw > 0.2
+        ]
+        linear, small = (onboard.decompress(kept, enhance=e) for e in ("linear", "small"))
+        assert (linear.mask == small.mask).all()
+        gains.append(psnr(small.image, photograph) - psnr(linear.image, photograph))
+    assert np.mean(gains) > 0.3
+
+
+def split(data: bytes) -> list[bytes]:
+    out = []
+    while data:
+        length = int.from_bytes(data[15:17], "big")
+        out.append(data[:length])
+        data = data[length:]
+    return out
+
+
+def test_refined_blocks_pass_unharmed(photograph: np.ndarray) -> None:
+    base = onboard.compress(photograph, quality=20)
+    both = base + onboard.refine(photograph, base, budget=3000, regions=[(32, 16, 64, 48)])
+    linear, small = (onboard.decompress(both, enhance=e) for e in ("linear", "small"))
+    refined = np.kron(linear.mask > 2, np.ones((8, 8), bool))
+    assert refined.any()
+    assert not refined.all()
+    assert (linear.image[refined] == small.image[refined]).all()
+    assert (linear.image[~refined] != small.image[~refined]).any()
+
+
+def test_lossless_stays_lossless(colour_photograph: np.ndarray) -> None:
+    data = onboard.compress(colour_photograph, lossless=True)
+    assert (shown(data, "small") == colour_photograph).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (8, 8), (97, 131, 3), (16, 24, 3), (1, 1, 3)])
+@pytest.mark.parametrize("scale", [1, 2, 8])
+def test_every_size_and_scale_decodes(shape: tuple[int, ...], scale: int) -> None:
+    picture = np.resize(texture(97, 131), shape)
+    decoded = onboard.decompress(onboard.compress(picture, quality=40, scale=scale), enhance="small")
+    assert decoded.image.shape == shape
+    assert decoded.report["decoder"] == "small"
+
+
+def test_auto_takes_the_small_net_and_says_so(photograph: np.ndarray) -> None:
+    report = onboard.decompress(onboard.compress(photograph, quality=30)).report
+    assert (report["decoder"], report["why"]) == ("small", "the best decoder at hand")
+
+
+def test_without_litert_auto_is_linear_and_a_net_by_name_is_refused(
+    photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    data = onboard.compress(photograph, quality=30)
+    report = onboard.decompress(data).report
+    assert report["decoder"] == "linear"
+    assert "LiteRT is not installed" in report["why"]
+    with pytest.raises(InputError, match="LiteRT is not installed"):
+        onboard.decompress(data, enhance="small")
+
+
+@pytest.mark.parametrize("enhance", ENHANCE)
+def test_the_picture_says_which_decoder_made_it(
+    enhance: str, photograph: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream, out = tmp_path / "in.obp", tmp_path / "out.png"
+    stream.write_bytes(onboard.compress(photograph, quality=30))
+    assert decode([str(stream), "-o", str(out), "--enhance", enhance]) == 0
+    expected = "small" if enhance == "auto" else enhance
+    with Image.open(out) as image:
+        assert image.text["onboard:decoder"] == expected
+        assert image.text["onboard:received"] == "1.0000"
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{expected} decoder" in said
