@@ -16,7 +16,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 # The picture shown by default comes with scikit-image, which only the extra brings.
-preview: $(VENV)/ready-$(if $(IMAGE),core,bench) ## Compress a picture and show it beside the original (IMAGE=path, BPP=0.1)
+preview: $(VENV)/ready-$(if $(IMAGE),ground,bench) ## Compress a picture and show it beside the original (IMAGE=path, BPP=0.1)
 	@$(BIN)/python -m benchmarks.preview --bpp $(BPP) $(if $(IMAGE),"$(IMAGE)")
 
 test: $(VENV)/ready-dev ## Check style, types and imports, run the tests, then those of the kernels without the JIT

@@ -14,6 +14,7 @@ from onboard.kernels.lossless import parse_lossless
 from onboard.kernels.refine import parse_refinement
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import (
+    FIRST_REFINEMENT,
     FORETOLD,
     LAYER_LOSSLESS,
     LAYER_STEPS,
@@ -32,6 +33,7 @@ from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinemen
 from onboard.wire import BLOCK, Colour, Description, Section
 
 LEAST_BITS = 2  # of a block that is not empty
+NO_STEP = 255
 LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
 
 
@@ -182,6 +184,15 @@ class Layers:
             )  # fmt: skip
             reached[blocks] = s.layer
         return samples, reached.reshape(rows, columns)
+
+    def foretold_steps(self, plane: int, reached: np.ndarray) -> np.ndarray:
+        """Step (index into LAYER_STEPS) of the blocks that reached layer 2 straight from what layer 0 foretells, as
+        streams made in one go have them: uint8 (rows, columns), NO_STEP elsewhere."""
+        steps = np.full(reached.size, NO_STEP, np.uint8)
+        for s in sorted(self.sections.get(plane, []), key=lambda s: s.step, reverse=True):
+            if s.layer == FIRST_REFINEMENT and s.reference == FORETOLD:
+                steps[s.blocks] = s.step
+        return np.where(reached == FIRST_REFINEMENT, steps.reshape(reached.shape), NO_STEP).astype(np.uint8)
 
     def lossless(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Exact samples of the picture and the bool grid of the blocks that have all channels; None without any."""

@@ -180,11 +180,10 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
         base, target = (to_blocks(p, e.side).astype(np.float32) for p in (e.base, e.target))
         shown = np.clip(base + apply(net, e.seen), 0, 255)
         before, after = (float(np.mean((p - target) ** 2)) for p in (base, shown))
-        kind = "lossy" if e.lossy else "whole"
         if min(before, after) > 0:
-            gains.setdefault(f"{kind}_db", []).append(10 * math.log10(before / after))
+            gains.setdefault(f"{e.kind}_db", []).append(10 * math.log10(before / after))
         likeness = [_ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
-        gains.setdefault(f"{kind}_ssim", []).append(float(likeness[0] - likeness[1]))
+        gains.setdefault(f"{e.kind}_ssim", []).append(float(likeness[0] - likeness[1]))
     return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
 
 

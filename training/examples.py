@@ -13,11 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, analyse_picture
-from onboard.ground.features import CHANNELS, CHROMA_CHANNELS, chroma_features, features
+from onboard.encoder import Effort, Job, analyse_picture
+from onboard.ground.features import (
+    CHANNELS,
+    CHROMA_CHANNELS,
+    REFINED_CHANNELS,
+    chroma_features,
+    features,
+    refined_features,
+)
 from onboard.kernels.sample import rgb_to_ycc
+from onboard.layers import spread_blocks
 from onboard.model import Model
 from onboard.planes import enlarge
+from onboard.progressive import single_shot
 from onboard.wire import BLOCK, MAX_PACKET, Colour, scan
 from training.pictures import describe, load, luma
 from training.synthetic import drawing
@@ -30,9 +39,12 @@ HALVED = 0.3  # share of pictures averaged down first: the same things, smaller 
 RELIT = 0.3  # share of pictures with another contrast and brightness
 LOSSY = 0.4
 INDICES = (40, 200)
+LAYERED = 0.5  # share of streams with layer 2, for the nets that see it
+STEPS = (36, 130)
 PACKET_SIZES = (100, 400)
 LEAST_ERROR = 4.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
+VALIDATION_STEPS = (64, 80, 96)
 VALIDATION_SIDE = 512
 
 
@@ -45,6 +57,7 @@ class Part:
         side: pixels a side of what a block becomes.
         planes: how many planes it makes.
         scale_log2, colour: how its pictures are coded.
+        refined: whether it sees layer 2 as well.
     """
 
     inputs: int
@@ -52,6 +65,7 @@ class Part:
     planes: int
     scale_log2: int
     colour: Colour
+    refined: bool = False
 
     @property
     def outputs(self) -> int:
@@ -59,7 +73,7 @@ class Part:
 
 
 PARTS = {
-    "luma": Part(CHANNELS, BLOCK, 1, 0, Colour.GREY),
+    "luma": Part(REFINED_CHANNELS, BLOCK, 1, 0, Colour.GREY, True),
     "doubled": Part(CHANNELS, 2 * BLOCK, 1, 1, Colour.GREY),
     "chroma": Part(CHROMA_CHANNELS, 2 * BLOCK, 2, 0, Colour.YCBCR420),
 }
@@ -88,7 +102,7 @@ class Example:
         target: uint8, the same shape.
         weight: one over the error of the whole example: one at a low rate is not worth more than one at a high rate.
         side: pixels a side of what a block becomes.
-        lossy: whether packets may have been lost.
+        kind: "whole", "lossy" where packets may have been lost, "layered" with layer 2.
     """
 
     seen: np.ndarray
@@ -96,7 +110,7 @@ class Example:
     target: np.ndarray
     weight: float
     side: int
-    lossy: bool
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -130,15 +144,31 @@ def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
     return [p for p in found if min(p.shape[:2]) >= CROP * part.side]
 
 
-def make(picture: np.ndarray, model: Model, part: Part, index: int, effort: Effort, loss: Loss, seed: int) -> Example:
-    """Code a picture, lose packets, decode plainly."""
+def make(
+    picture: np.ndarray,
+    model: Model,
+    part: Part,
+    index: int,
+    effort: Effort,
+    loss: Loss,
+    seed: int,
+    step: int | None = None,
+) -> Example:
+    """Code a picture, lose packets, decode plainly.
+
+    Args:
+        index, effort: of a base alone. step: instead of these, of layer 2, for a stream made in one go.
+    """
     rows, columns = (n // part.side for n in picture.shape[:2])
     picture = np.ascontiguousarray(picture[: rows * part.side, : columns * part.side])
     description = replace(
         describe(picture, part.colour, part.scale_log2), interleave_log2=loss.interleave_log2, model_id=model.model_id
     )
-    encoding = analyse_picture(picture, description, model, index, effort)
-    stream = encoding.packets(index, packet_size=loss.packet_size, effort=effort, tag=0)
+    if step is None:
+        encoding = analyse_picture(picture, description, model, index, effort)
+        stream = encoding.packets(index, packet_size=loss.packet_size, effort=effort, tag=0)
+    else:
+        stream = single_shot(Job(picture, description, model, loss.packet_size, (), 0), step)
     decoding = Decoding(description, model)
     gone = np.zeros(len(stream), bool) if loss is NO_LOSS else lost(len(stream), loss, np.random.default_rng(seed))
     for packet, missing in zip(stream, gone, strict=True):
@@ -147,16 +177,20 @@ def make(picture: np.ndarray, model: Model, part: Part, index: int, effort: Effo
     latents = decoding.latents()
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    inputs = seen[0]
     if part.colour == Colour.GREY:
         base, target = plain[:1], picture[None]
     else:
-        base, target = plain[1:], _chroma(picture)
+        base, target, inputs = plain[1:], _chroma(picture), chroma_features(seen)
+    if part.refined:
+        (over, *_), (reached, *_) = decoding.refined()
+        inputs, _ = refined_features(inputs, decoding, over, reached)
+        base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
     if part.side > BLOCK:
         base = [enlarge(p, description, 1) for p in base]
     error = float(np.mean((np.stack(base).astype(np.float32) - target) ** 2))
-    inputs = seen[0] if part.colour == Colour.GREY else chroma_features(seen)
-    lossy = loss is not NO_LOSS
-    return Example(inputs.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, lossy)
+    kind = "lossy" if loss is not NO_LOSS else "whole" if step is None else "layered"
+    return Example(inputs.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, kind)
 
 
 def lost(count: int, loss: Loss, rng: np.random.Generator) -> np.ndarray:
@@ -172,12 +206,19 @@ def lost(count: int, loss: Loss, rng: np.random.Generator) -> np.ndarray:
 
 
 def validation(pictures: list[np.ndarray], model: Model, part: Part) -> list[Example]:
-    """Whole examples that no training sees: every picture at four indices, and once with a fifth of its packets
+    """Whole examples that no training sees: every picture at some indices and steps, and with a fifth of its packets
     lost."""
     effort, some = Effort(model.threshold, model.price), Loss(0.2, 1.0, 200, 0)
     most = VALIDATION_SIDE << part.scale_log2
-    cases = [(index, NO_LOSS) for index in VALIDATION_INDICES] + [(VALIDATION_INDICES[1], some)]
-    return [make(p[:most, :most], model, part, index, effort, loss, 1) for p in pictures for index, loss in cases]
+    cases: list[tuple[int, Loss, int | None]] = [(index, NO_LOSS, None) for index in VALIDATION_INDICES]
+    cases.append((VALIDATION_INDICES[1], some, None))
+    if part.refined:
+        cases += [(0, NO_LOSS, step) for step in VALIDATION_STEPS]
+    return [
+        make(p[:most, :most], model, part, index, effort, loss, 1, step)
+        for p in pictures
+        for index, loss, step in cases
+    ]
 
 
 class Pool:
@@ -223,7 +264,9 @@ class Pool:
             size = int(rng.integers(*PACKET_SIZES))
             loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
         index = int(rng.integers(INDICES[0], INDICES[1] + 1))
-        return make(picture, model, part, index, Effort(model.threshold, price), loss, int(rng.integers(1 << 31)))
+        step = int(rng.integers(STEPS[0], STEPS[1] + 1)) if part.refined and rng.random() < LAYERED else None
+        effort = Effort(model.threshold, price)
+        return make(picture, model, part, index, effort, loss, int(rng.integers(1 << 31)), step)
 
     def _picture(self) -> np.ndarray:
         """A piece of a picture in one of the eight symmetries of the square, or a drawing."""

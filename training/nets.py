@@ -70,6 +70,10 @@ class Net(nn.Module):
     def grow_from(self, smaller: dict[str, Tensor]) -> None:
         """Start from the weights of a net with fewer layers or other outputs: what is added begins by doing nothing."""
         own = self.state_dict()
+        for name in ("enter.weight", "direct.weight"):  # inputs may have been added behind the others
+            value = smaller[name]
+            if len(value) == len(own[name]) and value.shape[1] < own[name].shape[1]:
+                smaller[name] = F.pad(value, (0, own[name].shape[1] - value.shape[1]))
         known = {name: value for name, value in smaller.items() if name in own and own[name].shape == value.shape}
         self.load_state_dict(known, strict=False)
         for i, convolution in enumerate(self.body):

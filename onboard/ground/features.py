@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from onboard.decoder import MISSING, PlaneLatents, PlaneState
-from onboard.wire import MAX_INDEX
+from onboard.decoder import MISSING, Decoding, PlaneLatents, PlaneState
+from onboard.layer_header import FORETOLD
+from onboard.layers import NO_STEP, spread_blocks
+from onboard.wire import BLOCK, MAX_INDEX
 
 CHANNELS = 12
+REFINED_CHANNELS = CHANNELS + BLOCK * BLOCK + 2
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
+COEFFICIENT_UNIT = 64.0
+STEP_MIDDLE, STEP_UNIT = 80.0, 40.0
 
 
 def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
@@ -35,6 +40,47 @@ def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
     index = np.where(index == MISSING, MAX_INDEX if usual == MISSING else usual, index)
     out[:, 11] = 1 - index * np.float32(2 / MAX_INDEX)
     return out.reshape(latents.rows, latents.columns, CHANNELS)
+
+
+def refined_features(
+    seen: np.ndarray, decoding: Decoding, refined: np.ndarray, reached: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Input of the luma net: features of layers 0 and 1, and what layer 2 has changed in streams made in one go.
+
+    Args:
+        seen: features() of the luma plane, coded at scale 1.
+        refined: uint8 (height, width), luma with the higher layers; reached: uint8 (rows, columns), see Layers.refine.
+
+    Returns:
+        float32 (rows, columns, 78): the 12 of `seen`; 64 coefficients (8x8 DCT) of what layer 2 adds to what layer 0
+        foretells, 0 where it adds nothing; whether it does; its step. And that step, uint8 (rows, columns): an index
+        into LAYER_STEPS, or NO_STEP.
+    """
+    out = np.zeros((*seen.shape[:2], REFINED_CHANNELS), np.float32)
+    out[..., :CHANNELS] = seen
+    steps = decoding.layers.foretold_steps(0, reached)
+    has = steps != NO_STEP
+    if has.any():
+        added = refined.astype(np.float32) - decoding.reference(0, FORETOLD)
+        added[~spread_blocks(has, added.shape)] = 0
+        rows, columns = has.shape
+        added = np.pad(added, [(0, BLOCK * n - m) for n, m in zip(has.shape, added.shape, strict=True)])
+        blocks = added.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
+        coefficients = DCT @ blocks @ DCT.T / np.float32(COEFFICIENT_UNIT)
+        out[..., CHANNELS : CHANNELS + BLOCK * BLOCK] = coefficients.reshape(rows, columns, -1)
+        out[..., -2] = has
+        out[..., -1] = np.where(has, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)
+    return out, steps
+
+
+def _dct() -> np.ndarray:
+    """The orthonormal DCT-II of eight samples, float32 (8, 8)."""
+    k, n = np.mgrid[:BLOCK, :BLOCK]
+    rows = np.cos(np.pi * k * (2 * n + 1) / (2 * BLOCK)) * np.sqrt(np.where(k == 0, 1, 2) / BLOCK)
+    return rows.astype(np.float32)
+
+
+DCT = _dct()
 
 
 CHROMA_CHANNELS = 6 * CHANNELS

@@ -21,13 +21,16 @@ import numpy as np
 
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
-from onboard.ground.features import chroma_features, features
+from onboard.ground.features import chroma_features, features, refined_features
+from onboard.ground.refined import Refined
+from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, plane_count, shape_at
 from onboard.wire import BLOCK, Description
 
 NETS = ("small", "large")
 PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
+FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
 TILE = 96  # blocks a side that one run of a net yields
 
 # (tiles done, tiles in all)
@@ -51,8 +54,9 @@ class Net:
         """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs)."""
         (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         if tuple(given["shape"]) != (1, *seen.shape):
-            self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
-            self.interpreter.allocate_tensors()
+            with _hushed():
+                self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
+                self.interpreter.allocate_tensors()
         self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
         self.interpreter.invoke()
         return np.asarray(self.interpreter.get_tensor(made["index"])[0])
@@ -75,15 +79,35 @@ def _parts(description: Description) -> list[str]:
     return [luma, "chroma"] if plane_count(description.colour) > 1 else [luma]
 
 
+def luma_has_layers(description: Description) -> bool:
+    """Whether decode_neural() brings the higher layers into the luma by itself: of pictures of 8 bits at scale 1."""
+    return description.scale_log2 == 0 and description.window is None
+
+
 def decode_neural(
-    decoding: Decoding, latents: list[PlaneLatents], name: str, progress: Progress | None = None
+    decoding: Decoding,
+    latents: list[PlaneLatents],
+    name: str,
+    refined: Refined | None = None,
+    progress: Progress | None = None,
 ) -> list[np.ndarray]:
-    """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable()."""
+    """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
+
+    Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
+    all other blocks with higher layers stay as these have them.
+    """
     d = decoding.description
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    luma, kept = seen[0], None
+    if d.scale_log2 == 0:
+        nothing = np.zeros(luma.shape[:2], np.uint8)
+        over, reached = (refined[0][0], refined[1][0]) if refined and luma_has_layers(d) else (plain[0], nothing)
+        luma, steps = refined_features(luma, decoding, over, reached)
+        plain[0] = np.where(spread_blocks(reached > 0, over.shape), over, plain[0])
+        kept = spread_blocks((reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP)), over.shape)
     nets = [_net(name, part, d.model_id) for part in _parts(d)]
-    jobs = [(nets[0], seen[0], plain[:1], d.scale_log2)]
+    jobs = [(nets[0], luma, plain[:1], d.scale_log2)]
     if len(plain) > 1:
         jobs.append((nets[1], chroma_features(seen), plain[1:], d.scale_log2 + 1))
     total = sum(len(_tiles(s.shape[0], s.shape[1])) for _, s, _, _ in jobs)
@@ -101,6 +125,8 @@ def decode_neural(
             if progress is not None:
                 progress(done, total)
         planes += [enlarge(plane[:height, :width], d, shown_log2) for plane in shown]
+    if kept is not None:
+        planes[0][kept] = plain[0][kept]
     return planes
 
 
@@ -151,8 +177,7 @@ def _net(name: str, part: str, model_id: int) -> Net:
     if found is None:
         raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
     path, radius = found
-    with _hushed():
-        return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
+    return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
 
 
 @contextmanager

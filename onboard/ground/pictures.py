@@ -12,7 +12,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
-from onboard.ground.neural import NETS, Progress, decode_neural, unavailable
+from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, unavailable
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
@@ -147,6 +147,7 @@ def decode_picture(
     packets = received + recovered
     decoding.add(packets)
     latents = decoding.latents()
+    refined = decoding.refined() if decoding.layers.any else None
     used, why = _choose(enhance, description, store.neighbours)
     if used == "plain":
         planes = decoding.plain_full(latents)
@@ -155,7 +156,7 @@ def decode_picture(
         assert neighbours is not None
         planes = decode_linear(decoding, latents, neighbours)
     else:
-        planes = decode_neural(decoding, latents, used, progress)
+        planes = decode_neural(decoding, latents, used, refined, progress)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
@@ -180,7 +181,7 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    image, mask, higher = show(decoding, planes)
+    image, mask, higher = show(decoding, planes, refined, used in NETS and luma_has_layers(description))
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 

@@ -14,15 +14,30 @@ from onboard.reference import layer_log2
 LOSSLESS = 255
 
 
-def show(decoding: Decoding, base: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Picture, mask and report of a decoding, from the base's planes at full size (as any decoder shows them)."""
+# planes with layers 2 to 14 applied, and the highest layer of each of their blocks
+Refined = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+def show(
+    decoding: Decoding, base: list[np.ndarray], refined: Refined | None, luma_has_all: bool = False
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Picture, mask and report of a decoding.
+
+    Args:
+        base: the base's planes at full size, as any decoder shows them.
+        refined: Decoding.refined(); None without higher layers.
+        luma_has_all: the luma in `base` has the higher layers already.
+    """
     d = decoding.description
-    if not decoding.layers.any:
+    if refined is None:
         return assemble(base, d), decoding.mask(), {}
-    planes, reached = decoding.refined()
+    planes, reached = refined
     if d.window is None:
         shown = []
         for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
+            if plane == 0 and luma_has_all:
+                shown.append(under)
+                continue
             log2 = layer_log2(plane)
             where = spread_blocks(got > 0, over.shape)
             if log2:
