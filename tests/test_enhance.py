@@ -69,6 +69,17 @@ def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
     assert abs(gone.sum() / starts - max(burst, 1 / 0.8)) < 0.3
 
 
+def test_layer_2_is_seen_as_coefficients_and_step(model: Model) -> None:
+    picture = texture(176, 208)
+    e = make(picture, model, PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
+    assert e.kind == "layered"
+    assert (e.seen[..., -2] == 1).all()
+    assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)
+    coefficients = e.seen[..., CHANNELS:-2].astype(float) * 64
+    assert 0.02 < (np.abs(coefficients) > 10).mean() < 0.5
+    assert np.abs(e.base.astype(float) - e.target).mean() < 12
+
+
 def test_blocks_keep_their_pixels_together() -> None:
     plane = np.arange(32 * 48).reshape(1, 32, 48)
     blocks = to_blocks(plane, 8)
@@ -79,7 +90,7 @@ def test_blocks_keep_their_pixels_together() -> None:
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     pictures = [texture(170, 190, seed) for seed in range(3)]
     first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
-    assert first.seen.shape == (3, CHANNELS, CROP, CROP)
+    assert first.seen.shape == (3, PARTS["luma"].inputs, CROP, CROP)
     assert (first.seen == second.seen).all()
     assert (first.target == second.target).all()
     assert not np.array_equal(first.seen, other.seen)

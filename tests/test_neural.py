@@ -88,6 +88,18 @@ def split(data: bytes) -> list[bytes]:
     return out
 
 
+def test_streams_made_in_one_go_get_better_too(photograph: np.ndarray) -> None:
+    data = onboard.compress(photograph, bpp=0.5)
+    decoded = onboard.decompress(data, enhance="small")
+    assert (decoded.mask == 3).all()
+    assert psnr(decoded.image, photograph) > psnr(shown(data, "linear"), photograph) + 0.1
+
+
+def test_fine_steps_stay_as_they_are(photograph: np.ndarray) -> None:
+    data = onboard.compress(photograph, bpp=5)
+    assert (shown(data, "small") == shown(data, "linear")).all()
+
+
 def test_refined_blocks_pass_unharmed(photograph: np.ndarray) -> None:
     base = onboard.compress(photograph, quality=20)
     both = base + onboard.refine(photograph, base, budget=3000, regions=[(32, 16, 64, 48)])

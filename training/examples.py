@@ -18,6 +18,7 @@ from onboard.ground.features import (
     CHANNELS,
     CHROMA_CHANNELS,
     REFINED_CHANNELS,
+    added_by_layers,
     chroma_features,
     features,
     refined_features,
@@ -184,7 +185,7 @@ def make(
         base, target, inputs = plain[1:], _chroma(picture), chroma_features(seen)
     if part.refined:
         (over, *_), (reached, *_) = decoding.refined()
-        inputs, _ = refined_features(inputs, decoding, over, reached)
+        inputs = refined_features(inputs, *added_by_layers(decoding, over, reached))
         base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
     if part.side > BLOCK:
         base = [enlarge(p, description, 1) for p in base]

@@ -42,35 +42,47 @@ def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
     return out.reshape(latents.rows, latents.columns, CHANNELS)
 
 
-def refined_features(
-    seen: np.ndarray, decoding: Decoding, refined: np.ndarray, reached: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Input of the luma net: features of layers 0 and 1, and what layer 2 has changed in streams made in one go.
+def added_by_layers(
+    decoding: Decoding, refined: np.ndarray, reached: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """What layer 2 adds to the luma of a picture coded at scale 1, in streams made in one go.
 
     Args:
-        seen: features() of the luma plane, coded at scale 1.
         refined: uint8 (height, width), luma with the higher layers; reached: uint8 (rows, columns), see Layers.refine.
 
     Returns:
-        float32 (rows, columns, 78): the 12 of `seen`; 64 coefficients (8x8 DCT) of what layer 2 adds to what layer 0
-        foretells, 0 where it adds nothing; whether it does; its step. And that step, uint8 (rows, columns): an index
-        into LAYER_STEPS, or NO_STEP.
+        int16 (8 * rows, 8 * columns), what is added to what layer 0 foretells, 0 where nothing is, None where nothing
+        is anywhere; and the step of layer 2, uint8 (rows, columns): an index into LAYER_STEPS, or NO_STEP.
+    """
+    steps = decoding.layers.foretold_steps(0, reached)
+    has = steps != NO_STEP
+    if not has.any():
+        return None, steps
+    added = refined.astype(np.int16) - decoding.reference(0, FORETOLD)
+    added[~spread_blocks(has, added.shape)] = 0
+    return np.pad(added, [(0, BLOCK * n - m) for n, m in zip(has.shape, added.shape, strict=True)]), steps
+
+
+def refined_features(seen: np.ndarray, added: np.ndarray | None, steps: np.ndarray) -> np.ndarray:
+    """Input of the luma net: features of layers 0 and 1, and of what layer 2 adds, of a plane or a part of one.
+
+    Args:
+        seen: features() of the luma; added, steps: see added_by_layers().
+
+    Returns:
+        float32 (rows, columns, 78): the 12 of `seen`, 64 coefficients (8x8 DCT) of what is added, whether a block has
+        layer 2, and its step.
     """
     out = np.zeros((*seen.shape[:2], REFINED_CHANNELS), np.float32)
     out[..., :CHANNELS] = seen
-    steps = decoding.layers.foretold_steps(0, reached)
-    has = steps != NO_STEP
-    if has.any():
-        added = refined.astype(np.float32) - decoding.reference(0, FORETOLD)
-        added[~spread_blocks(has, added.shape)] = 0
-        rows, columns = has.shape
-        added = np.pad(added, [(0, BLOCK * n - m) for n, m in zip(has.shape, added.shape, strict=True)])
-        blocks = added.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
+    if added is not None:
+        rows, columns = steps.shape
+        blocks = added.astype(np.float32).reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
         coefficients = DCT @ blocks @ DCT.T / np.float32(COEFFICIENT_UNIT)
         out[..., CHANNELS : CHANNELS + BLOCK * BLOCK] = coefficients.reshape(rows, columns, -1)
-        out[..., -2] = has
-        out[..., -1] = np.where(has, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)
-    return out, steps
+        out[..., -2] = steps != NO_STEP
+        out[..., -1] = np.where(steps != NO_STEP, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)
+    return out
 
 
 def _dct() -> np.ndarray:

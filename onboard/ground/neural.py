@@ -21,7 +21,7 @@ import numpy as np
 
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
-from onboard.ground.features import chroma_features, features, refined_features
+from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, plane_count, shape_at
@@ -99,25 +99,24 @@ def decode_neural(
     d = decoding.description
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    luma, kept = seen[0], None
-    if d.scale_log2 == 0:
-        nothing = np.zeros(luma.shape[:2], np.uint8)
-        over, reached = (refined[0][0], refined[1][0]) if refined and luma_has_layers(d) else (plain[0], nothing)
-        luma, steps = refined_features(luma, decoding, over, reached)
-        plain[0] = np.where(spread_blocks(reached > 0, over.shape), over, plain[0])
-        kept = spread_blocks((reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP)), over.shape)
     nets = [_net(name, part, d.model_id) for part in _parts(d)]
-    jobs = [(nets[0], luma, plain[:1], d.scale_log2)]
+    kept = None
+    if d.scale_log2 == 0:
+        view, plain[0], kept = _with_layers(decoding, seen[0], plain[0], refined if luma_has_layers(d) else None)
+    else:
+        view = seen[0].__getitem__
+    jobs = [_Job(nets[0], view, seen[0].shape[:2], plain[:1], d.scale_log2)]
     if len(plain) > 1:
-        jobs.append((nets[1], chroma_features(seen), plain[1:], d.scale_log2 + 1))
-    total = sum(len(_tiles(s.shape[0], s.shape[1])) for _, s, _, _ in jobs)
+        both = chroma_features(seen)
+        jobs.append(_Job(nets[1], both.__getitem__, both.shape[:2], plain[1:], d.scale_log2 + 1))
+    total = sum(len(_tiles(*job.grid)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
-    for net, inputs, bases, coded_log2 in jobs:
-        shown_log2 = max(coded_log2 - 1, 0)
+    for job in jobs:
+        shown_log2 = max(job.coded_log2 - 1, 0)
         height, width = shape_at(d, shown_log2)
-        shown = [_base(base, d, coded_log2, inputs.shape[:2]) for base in bases]
-        for area, corrections in _corrections(net, inputs, len(bases)):
+        shown = [_base(base, d, job.coded_log2, job.grid) for base in job.bases]
+        for area, corrections in _corrections(job):
             done += 1
             for plane, correction in zip(shown, corrections, strict=True):
                 part = plane[area]
@@ -130,6 +129,43 @@ def decode_neural(
     return planes
 
 
+# rows and columns of a block grid, and the features of such a part
+Part = tuple[slice, slice]
+View = Callable[[Part], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Planes that a net makes together: what it sees, the size of their block grid, and what it corrects."""
+
+    net: Net
+    view: View
+    grid: tuple[int, int]
+    bases: list[np.ndarray]
+    coded_log2: int
+
+
+def _with_layers(
+    decoding: Decoding, seen: np.ndarray, plain: np.ndarray, refined: Refined | None
+) -> tuple[View, np.ndarray, np.ndarray]:
+    """What the luma net sees, what it corrects, and the samples (bool) that stay as the higher layers have them."""
+    over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(seen.shape[:2], np.uint8))
+    added, steps = added_by_layers(decoding, over, reached)
+
+    def view(part: Part) -> np.ndarray:
+        return refined_features(seen[part], None if added is None else added[_pixels(part, BLOCK)], steps[part])
+
+    kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
+    base = np.where(spread_blocks(reached > 0, over.shape), over, plain)
+    return view, base, spread_blocks(kept, over.shape)
+
+
+def _pixels(part: Part, side: int) -> Part:
+    """The pixels of blocks."""
+    rows, columns = part
+    return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
+
+
 def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tuple[int, int]) -> np.ndarray:
     """What the nets correct: the plane as coded, or enlarged once, with its edges repeated up to whole blocks."""
     side = BLOCK
@@ -139,17 +175,18 @@ def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tu
     return np.pad(plane, missing, mode="edge")
 
 
-def _corrections(net: Net, seen: np.ndarray, planes: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
     """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
-    rows, columns = seen.shape[:2]
+    rows, columns = job.grid
+    radius, planes = job.net.radius, len(job.bases)
     for y, x in _tiles(rows, columns):
-        top, left = max(y - net.radius, 0), max(x - net.radius, 0)
+        top, left = max(y - radius, 0), max(x - radius, 0)
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)
-        out = net.run(seen[top : bottom + net.radius, left : right + net.radius])
-        out = out[y - top : bottom - top, x - left : right - left]
+        part = slice(top, min(bottom + radius, rows)), slice(left, min(right + radius, columns))
+        out = job.net.run(job.view(part))[y - top : bottom - top, x - left : right - left]
         side = round((out.shape[2] / planes) ** 0.5)
         pixels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
-        area = np.s_[side * y : side * bottom, side * x : side * right]
+        area = _pixels((slice(y, bottom), slice(x, right)), side)
         yield area, pixels.reshape(planes, side * (bottom - y), side * (right - x))
 
 
