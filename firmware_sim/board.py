@@ -133,17 +133,35 @@ def as_taken(frame: Frame, gray: bool) -> np.ndarray:
     return luma(frame.picture()) if gray else frame.picture()
 
 
-class Board:
-    """Encodes frames as a setup says, in a folder for what is built. Raises InputError."""
+class Builds:
+    """The C encoder built for this machine, with memory for just what is asked for; each build once.
 
-    def __init__(self, setup: Setup, folder: Path) -> None:
-        self.setup, self.folder = setup, folder
+    Attributes:
+        compiler: whether there is a C compiler. Without one, Python makes the same bytes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._encoders: dict[Limits, Encoder] = {}
         try:
             host_compiler()
             self.compiler = True
         except InputError:
             self.compiler = False
+
+    def encoder(self, limits: Limits) -> Encoder:
+        if limits not in self._encoders:
+            folder = self.folder / str(len(self._encoders))
+            folder.mkdir()
+            self._encoders[limits] = Encoder(host_library(folder, limits))
+        return self._encoders[limits]
+
+
+class Board:
+    """Encodes frames as a setup says. Methods raise InputError."""
+
+    def __init__(self, setup: Setup, builds: Builds) -> None:
+        self.setup, self.builds = setup, builds
 
     def need(self, picture: np.ndarray) -> Need:
         """What a picture takes of the device."""
@@ -156,7 +174,7 @@ class Board:
             parts = f"{device.runtime} for Python and numba, {samples} for the picture and its encoding"
             return Need(device.runtime + samples, 0, cost, parts)
         counted = counts(device.counted, colour, s.interleave_log2)
-        if self.compiler:
+        if self.builds.compiler:
             encoder, how = self._encoder(width, colour).size, "encoder"
         else:
             encoder, how = encoder_bytes(counted, width, s.packet), "encoder (no C compiler: in proportion)"
@@ -205,7 +223,7 @@ class Board:
                 image_id=frame.number,
             )
             return split(data)
-        if not self.compiler:
+        if not self.builds.compiler:
             options: dict[str, Any] = {"scale": s.scale, "interleave": s.interleave or 1, "packet_size": s.packet}
             return list(compress_stream(picture, budget=budget, image_id=frame.number, **options))
         height, width = picture.shape[:2]
@@ -224,11 +242,6 @@ class Board:
         return self._encoder(width, colour).packets(np.ascontiguousarray(picture), config)
 
     def _encoder(self, width: int, colour: bool) -> Encoder:
-        """The C encoder with memory for just these pictures."""
         s = self.setup
         limits = Limits(width, s.packet, colour, s.scale.bit_length() - 1, s.interleave_log2)
-        if limits not in self._encoders:
-            folder = self.folder / str(len(self._encoders))
-            folder.mkdir(parents=True)
-            self._encoders[limits] = Encoder(host_library(folder, limits))
-        return self._encoders[limits]
+        return self.builds.encoder(limits)

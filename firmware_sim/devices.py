@@ -39,7 +39,7 @@ class Device:
     sources: dict[str, str]
     counted: str = ""
     cycles_per_instruction: float = 0.0
-    cycles_per_pixel: tuple[float, float] = (0.0, 0.0)
+    cycles_per_pixel: tuple[float, ...] = ()
     runtime: int = 0
     bytes_per_sample: float = 0.0
 
@@ -130,7 +130,7 @@ def _device(key: str, t: Table) -> Device:
         sources=_sources(t),
         counted=t.text("counted", REQUIRED if small else ""),
         cycles_per_instruction=t.number("cycles_per_instruction", 0.25, 20, REQUIRED if small else 0.0),
-        cycles_per_pixel=t.numbers("cycles_per_pixel", 2, (0.0, 0.0) if small else REQUIRED),
+        cycles_per_pixel=t.numbers("cycles_per_pixel", 2, () if small else REQUIRED),
         runtime=KIB * KIB * t.integer("runtime_mib", 1, 1 << 20, 0 if small else REQUIRED),
         bytes_per_sample=t.number("bytes_per_sample", 1, 100, 0.0 if small else REQUIRED),
     )

@@ -10,7 +10,8 @@ import numpy as np
 
 from firmware_sim.devices import MICROCONTROLLER, Counts, Device, Transmitter, counts
 from onboard.airtime import seconds_on_air
-from onboard.image_io import jpeg_bytes
+from onboard.image_io import as_jpeg
+from onboard.quality import psnr
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ def jpeg_on_air(size: int, radio: Transmitter, bitrate: float | None = None) -> 
     return on_air([radio.payload] * whole + [rest] * (rest > 0), radio, bitrate)
 
 
-def jpeg_size(picture: np.ndarray, quality: int) -> int:
-    """Bytes of a picture as JPEG; 16-bit samples are brought to 8 by their largest."""
+def jpeg(picture: np.ndarray, quality: int) -> tuple[int, float]:
+    """Bytes and PSNR in dB of a picture as JPEG; 16-bit samples are brought to 8 by their largest first."""
     if picture.dtype != np.uint8:
         picture = (picture * (255.0 / max(int(picture.max()), 1))).astype(np.uint8)
-    return len(jpeg_bytes(picture, quality))
+    data, decoded = as_jpeg(picture, quality)
+    return len(data), psnr(picture, decoded)

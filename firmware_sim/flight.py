@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
-from firmware_sim.board import Board, Preview, as_taken
+from firmware_sim.board import Board, Builds, Preview, as_taken
 from firmware_sim.frames import Frame
 from firmware_sim.ground import Ground
 from firmware_sim.mission import Contact, Mission, Setup
@@ -86,9 +85,9 @@ class Flight:
         queue_peak, kept_peak: most bytes that waited, and that were kept for sending again.
     """
 
-    def __init__(self, mission: Mission, setup: Setup, frames: list[Frame], folder: Path) -> None:
+    def __init__(self, mission: Mission, setup: Setup, frames: list[Frame], builds: Builds) -> None:
         self.mission, self.setup = mission, setup
-        self.board = Board(setup, folder)
+        self.board = Board(setup, builds)
         self.ground = Ground(mission.map_limit)
         self.queue = Queue()
         self.previews: dict[int, Preview] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware_sim import chart
+from firmware_sim.board import Builds
 from firmware_sim.devices import find_device, find_radio
 from firmware_sim.flight import Flight
 from firmware_sim.frames import take
@@ -99,8 +100,9 @@ def run_command(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str,
     bar = Bar(not (options.quiet or options.json) and sys.stderr.isatty())
     flights = []
     with tempfile.TemporaryDirectory() as folder:
+        builds = Builds(Path(folder))
         for setup in mission.setups:
-            flights.append(Flight(mission, setup, frames, Path(folder) / setup.name))
+            flights.append(Flight(mission, setup, frames, builds))
             flights[-1].run(bar.show)
     bar.clear()
     refused = [r for f in flights for r in f.refused]

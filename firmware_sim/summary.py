@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firmware_sim.devices import COMPUTER
-from firmware_sim.energy import jpeg_on_air, jpeg_size
+from firmware_sim.energy import jpeg, jpeg_on_air
 from firmware_sim.flight import Flight, PassLog
 
 
@@ -53,7 +53,7 @@ def summary(flight: Flight) -> dict[str, Any]:
 def _encoder(flight: Flight) -> str:
     if flight.setup.device.kind == COMPUTER:
         return "Python encoder"
-    return "C encoder" if flight.board.compiler else "single-pass encoder in Python (no C compiler: same bytes)"
+    return "C encoder" if flight.board.builds.compiler else "single-pass encoder in Python (no C compiler: same bytes)"
 
 
 def _pass(flight: Flight, number: int) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def _last_sample(passes: list[PassLog]) -> Any:
 def _jpeg(flight: Flight) -> dict[str, Any]:
     """The same frames as JPEG files over the same radio: what they take, and how many the passes would carry."""
     radio, contacts = flight.mission.radio, flight.mission.contacts
-    sizes = [jpeg_size(p.original(), flight.mission.jpeg) for p in flight.previews.values()]
-    files = [jpeg_on_air(size, radio, contacts[0].bitrate) for size in sizes]
+    made = [jpeg(p.original(), flight.mission.jpeg) for p in flight.previews.values()]
+    files = [jpeg_on_air(size, radio, contacts[0].bitrate) for size, _ in made]
     left = sum(c.seconds * c.bitrate for c in contacts)  # as if a file could go on in the next pass
     carried = 0
     for f in files:
@@ -101,7 +101,8 @@ def _jpeg(flight: Flight) -> dict[str, Any]:
         carried += left >= 0
     return {
         "quality": flight.mission.jpeg,
-        "bytes": sum(sizes),
+        "bytes": sum(size for size, _ in made),
+        "psnr_mean": _mean([quality for _, quality in made]),
         "on_air_s": _rounded(sum(f.seconds for f in files), 3),
         "joules": _rounded(sum(f.joules for f in files), 4),
         "carried": carried,
@@ -130,9 +131,9 @@ def _last(times: list[float | None], wanted: int) -> float | None:
 def text(s: dict[str, Any]) -> str:
     """The summary table of one setup."""
     count = max(s["encoded"], 1)
-    jpeg, passes = s["jpeg"], s["passes"]
+    other, passes = s["jpeg"], s["passes"]
     previews_j = s["encoding_j"] + s["sending_j"]
-    times = jpeg["joules"] / previews_j if previews_j else 0.0
+    times = other["joules"] / previews_j if previews_j else 0.0
     lines = [
         f"{s['name']}: {s['device_name']}, {s['encoder']}, {s['frames']} frames, {s['encoded']} encoded, "
         f"{len(s['refused'])} refused",
@@ -147,9 +148,9 @@ def text(s: dict[str, Any]) -> str:
         f"complete: first {_at(s['first_complete_s'])}, last {_at(s['all_complete_s'])}",
         f"  energy: encoding {s['encoding_j']:.3g} J, sending {s['sending_j']:.4g} J, "
         f"{s['joules_per_picture']:.3g} J a picture; queue at most {s['queue_peak']} bytes, {s['kept_peak']} kept",
-        f"  as JPEG of quality {jpeg['quality']}: {jpeg['bytes'] / count:.0f} bytes a picture, sending "
-        f"{jpeg['joules']:.4g} J ({times:.2f} times as much); the passes carry {jpeg['carried']} of {s['encoded']} "
-        "if nothing is lost",
+        f"  as JPEG of quality {other['quality']}: {other['bytes'] / count:.0f} bytes a picture "
+        f"({_db(other['psnr_mean'])}), sending {other['joules']:.4g} J, {times:.2f} times as much; the passes carry "
+        f"{other['carried']} of {s['encoded']} if nothing is lost",
     ]
     lines += [f"  refused: frame {r['frame']} ({r['name']}): {r['why']}" for r in s["refused"]]
     lines.append(

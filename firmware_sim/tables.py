@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from firmware_sim.board import Board
-from firmware_sim.devices import Device, Transmitter, find_device, profiles
-from firmware_sim.energy import jpeg_on_air, jpeg_size, on_air
+from firmware_sim.board import Board, Builds
+from firmware_sim.devices import Transmitter, profiles
+from firmware_sim.energy import jpeg, jpeg_on_air, on_air
 from firmware_sim.frames import Frame, luma
 from firmware_sim.mission import DEFAULT_BPP, DEFAULT_PACKET, Setup
 from onboard import decompress
@@ -51,14 +51,12 @@ def devices_command(options: argparse.Namespace) -> dict[str, Any]:
     kinds = {"grey": grey, "RGB": colour} if colour.ndim == 3 else {"grey": grey}
     devices, radios = profiles()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            row
-            for device in devices.values()
-            for row in _device(device, kinds, options.bpp, options.packet, Path(folder) / device.key)
-        ]
-        board = Board(_setup(find_device(ENCODER), options.bpp, options.packet), Path(folder) / "preview")
+        builds = Builds(Path(folder))
+        boards = [Board(Setup(d, d.key, bpp=options.bpp, packet=options.packet), builds) for d in devices.values()]
+        rows = [row for board in boards for row in _device(board, kinds)]
+        board = next(b for b in boards if b.setup.device.key == ENCODER)
         preview = board.encode(frame, grey)
-    jpeg = jpeg_size(grey, options.jpeg)
+    size, quality = jpeg(grey, options.jpeg)
     return {
         "picture": options.image or "made up",
         "width": grey.shape[1],
@@ -69,20 +67,14 @@ def devices_command(options: argparse.Namespace) -> dict[str, Any]:
             "packets": len(preview),
             "psnr": round(psnr(grey, decompress(preview).image), 2),
         },
-        "jpeg": {"quality": options.jpeg, "bytes": jpeg},
-        "radios": [_radio(radio, list(map(len, preview)), jpeg) for radio in radios.values()],
+        "jpeg": {"quality": options.jpeg, "bytes": size, "psnr": round(quality, 2)},
+        "radios": [_radio(radio, list(map(len, preview)), size) for radio in radios.values()],
     }
 
 
-def _setup(device: Device, bpp: float, packet: int) -> Setup:
-    return Setup(device, device.key, bpp=bpp, packet=packet)
-
-
-def _device(
-    device: Device, kinds: dict[str, np.ndarray], bpp: float, packet: int, folder: Path
-) -> list[dict[str, Any]]:
-    """A device's rows; each estimate of the profile is named."""
-    board = Board(_setup(device, bpp, packet), folder)
+def _device(board: Board, kinds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """A device's rows, one for each kind of picture; each estimate of the profile is named."""
+    device = board.setup.device
     rows = []
     for kind, picture in kinds.items():
         need = board.need(picture)
@@ -111,8 +103,8 @@ def _device(
     return rows
 
 
-def _radio(radio: Transmitter, sizes: list[int], jpeg: int) -> dict[str, Any]:
-    ours, theirs = on_air(sizes, radio), jpeg_on_air(jpeg, radio)
+def _radio(radio: Transmitter, sizes: list[int], other: int) -> dict[str, Any]:
+    ours, theirs = on_air(sizes, radio), jpeg_on_air(other, radio)
     return {
         "radio": radio.key,
         "name": radio.name,
@@ -148,7 +140,7 @@ def devices_text(found: dict[str, Any], sources: bool) -> str:
     lines += [
         "",
         f"grey preview of {p['bytes']} bytes in {p['packets']} packets ({p['psnr']:.2f} dB) against a JPEG of quality "
-        f"{j['quality']}, {j['bytes']} bytes; framing included",
+        f"{j['quality']}, {j['bytes']} bytes ({j['psnr']:.2f} dB); framing included",
         "radio          W     bit/s  preview s  preview J     JPEG s     JPEG J    saved J",
     ]
     for r in found["radios"]:

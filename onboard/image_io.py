@@ -99,11 +99,12 @@ def png_bytes(picture: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     return out.getvalue()
 
 
-def jpeg_bytes(picture: np.ndarray, quality: int) -> bytes:
-    """An 8-bit picture as JPEG with optimised tables, for comparison."""
+def as_jpeg(picture: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+    """An 8-bit picture as JPEG with optimised tables, for comparison, and what it decodes to."""
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG", quality=quality, optimize=True)
-    return out.getvalue()
+    with Image.open(out) as decoded:
+        return out.getvalue(), np.array(decoded)
 
 
 def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> bytes:
