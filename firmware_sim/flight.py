@@ -17,7 +17,7 @@ from onboard.missing import parse_map
 from onboard.quality import psnr
 
 SAMPLES = 8  # of what the ground sees, in a pass
-SEEDS = 1_000_003  # apart: each pass has a seed of its own
+SEEDS = 1_000_003  # apart: each slice of a pass has a seed of its own
 
 Progress = Callable[[str, int, int], None]
 
@@ -101,6 +101,7 @@ class Flight:
         self._sent: set[tuple[int, int]] = set()
         self._kept: dict[int, int] = {}
         self._busy = 0.0
+        self._slices = 0
 
     def run(self, progress: Progress) -> None:
         for number, contact in enumerate(self.mission.contacts):
@@ -108,51 +109,65 @@ class Flight:
         self._take(float("inf"), progress)
 
     def _pass(self, number: int, contact: Contact, progress: Progress) -> None:
+        """Slice by slice: after each, the ground may ask. Without `ask_every` a pass is one slice."""
         self._take(contact.start, progress)
         log = PassLog(contact, self.queue.bytes)
         self.passes.append(log)
-        sent = self._transmit(contact, progress)
+        now, again = contact.start, number + 1 < len(self.mission.contacts)
+        while now < contact.end:
+            until = min(now + (self.mission.ask_every or contact.seconds), contact.end)
+            samples = max(round(SAMPLES * (until - now) / contact.seconds), 1)
+            sent, now = self._transmit(contact, now, until, progress)
+            self._deliver(log, sent, samples)
+            log.queue_after = self.queue.bytes
+            if self.mission.resend and (again or now < contact.end):
+                self._ask(log)
+        log.joules = sum(8 * (s.size + contact.link.overhead) for s in log.sent) / contact.bitrate
+        log.joules *= self.mission.radio.watts
+        progress(f"{self.setup.name}: passes", number + 1, len(self.mission.contacts))
+
+    def _deliver(self, log: PassLog, sent: list[tuple[float, Entry, int]], samples: int) -> None:
+        """Send packets over the link, and look at what the ground sees so many times."""
         packets = [self.previews[entry.number].packets[entry.place] for _, entry, _ in sent]
-        delivered = contact.link.deliveries(packets, self.mission.seed * SEEDS + number)
+        delivered = log.contact.link.deliveries(packets, self.mission.seed * SEEDS + self._slices)
+        self._slices += 1
         intact = {i for i, data in delivered if data == packets[i]}
-        log.sent = [
+        news = [
             Sent(time, entry, len(packet), i in intact, queue)
             for i, ((time, entry, queue), packet) in enumerate(zip(sent, packets, strict=True))
         ]
-        log.joules = sum(8 * (s.size + contact.link.overhead) / contact.bitrate for s in log.sent)
-        log.joules *= self.mission.radio.watts
-        every = max(ceil(len(delivered) / SAMPLES), 1)
+        log.sent += news
+        every = max(ceil(len(delivered) / samples), 1)
         for i, (place, data) in enumerate(delivered):
-            self.ground.hear(log.sent[place].time, data, self.previews)
+            self.ground.hear(news[place].time, data, self.previews)
             if (i + 1) % every == 0 or i + 1 == len(delivered):
-                log.samples.append(self._sample(log.sent[place].time))
-        log.queue_after = self.queue.bytes
-        if number + 1 < len(self.mission.contacts) and self.mission.resend:
-            self._ask(log)
-        progress(f"{self.setup.name}: passes", number + 1, len(self.mission.contacts))
+                log.samples.append(self._sample(news[place].time))
 
-    def _transmit(self, contact: Contact, progress: Progress) -> list[tuple[float, Entry, int]]:
-        """Packets that the pass holds, back to back, with their ends and the queue behind each; none across the end."""
-        now = contact.start
+    def _transmit(
+        self, contact: Contact, now: float, until: float, progress: Progress
+    ) -> tuple[list[tuple[float, Entry, int]], float]:
+        """Packets back to back until a time is reached, none across the end of the pass.
+
+        Returns their ends, and the queue behind each; and the time reached.
+        """
         sent: list[tuple[float, Entry, int]] = []
-        while True:
+        while now < until:
             self._take(now, progress)
             if not self.queue:
                 upcoming = [p.ready for p in self._encoded] + [f.taken for f in self._frames]
-                now = min(upcoming, default=contact.end)
-                if now >= contact.end:
-                    return sent
+                now = min(*upcoming, until) if upcoming else until
                 continue
             _, size = self.queue.first()
             ends = now + 8 * (size + contact.link.overhead) / contact.bitrate
             if ends > contact.end:
-                return sent
+                return sent, contact.end
             now = ends
             entry = self.queue.pop()
             self._sent.add((entry.number, entry.place))
             if not self.mission.resend:
                 self._kept[entry.number] -= size
             sent.append((now, entry, self.queue.bytes))
+        return sent, now
 
     def _take(self, now: float, progress: Progress) -> None:
         """Take and encode what the camera has up to a time, and queue what the encoder has ready by then."""
@@ -193,9 +208,11 @@ class Flight:
         )
 
     def _ask(self, log: PassLog) -> None:
-        """The ground's telecommands after a pass, and what the board queues again. They get through."""
+        """The ground's telecommands, and what the board queues again. They get through."""
         request = self.ground.ask()
-        log.asked_maps, log.asked_pictures, log.asked_bytes = len(request.maps), len(request.unheard), request.bytes
+        log.asked_maps += len(request.maps)
+        log.asked_pictures += len(request.unheard)
+        log.asked_bytes += request.bytes
         wanted = {n: list(range(len(self.previews[n].packets))) for n in request.unheard if n in self.previews}
         for data in request.maps:
             parsed = parse_map(data)

@@ -100,7 +100,8 @@ class Mission:
     """All that happens.
 
     Attributes:
-        resend: whether the ground asks after each pass for what is missing; map_limit: most bytes of one map.
+        resend: whether the ground asks after each pass for what is missing; map_limit: most bytes of one map;
+            ask_every: seconds after which it asks within a pass too, None for not.
         jpeg: quality of the JPEG files that the previews are compared with.
     """
 
@@ -111,6 +112,7 @@ class Mission:
     seed: int = 0
     resend: bool = True
     map_limit: int | None = None
+    ask_every: float | None = None
     jpeg: int = 20
 
     def __post_init__(self) -> None:
@@ -163,10 +165,11 @@ def parse_mission(text: str, name: str, folder: Path) -> Mission:
     top.done()
     resend = ground.flag("resend", True)
     map_limit = ground.size("map_limit", None)
+    ask_every = ground.number("ask_every", 0.1, MAX_TIME, None)
     jpeg = ground.integer("jpeg", 1, 100, 20)
     ground.done()
     try:
-        return Mission(camera, setups, radio, contacts, seed, resend, map_limit, jpeg)
+        return Mission(camera, setups, radio, contacts, seed, resend, map_limit, ask_every, jpeg)
     except InputError as e:
         raise InputError(f"{name}: {e}") from None
 

@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "gray": False,
     "interval": DEFAULT_INTERVAL,
     "resend": True,
+    "ask_every": None,
 }
 
 
@@ -86,6 +87,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gray", action="store_true", default=None, help="the camera delivers grey")
     group.add_argument(
         "--interval", type=float, metavar="S", help=f"seconds between frames (default {DEFAULT_INTERVAL:g})"
+    )
+    group.add_argument(
+        "--ask-every", type=float, metavar="S", help="ask for what is missing within a pass too, every S seconds"
     )
     group.add_argument(
         "--no-resend", dest="resend", action="store_false", default=None, help="never ask for what is missing"
@@ -136,11 +140,12 @@ def from_options(options: argparse.Namespace) -> Mission:
         ("passes", 1, 10_000),
         ("gap", 0, 1e9),
         ("interval", 0.001, 1e9),
+        ("ask_every", 0.1, 1e9),
         ("bpp", 0.001, 8),
         ("packet", MIN_PACKET, MAX_PACKET),
     ):
-        if not low <= o[name] <= high:
-            raise InputError(f"--{name.rstrip('_')} {o[name]:g}: must be {low:g} to {high:g}")
+        if o[name] is not None and not low <= o[name] <= high:
+            raise InputError(f"--{name.rstrip('_').replace('_', '-')} {o[name]:g}: must be {low:g} to {high:g}")
     radio = find_radio(o["radio"])
     bitrate = radio.bitrate if o["bitrate"] is None else o["bitrate"]
     if not 1 <= bitrate <= 1e10:
@@ -155,7 +160,15 @@ def from_options(options: argparse.Namespace) -> Mission:
     )
     keys = ("budget", "bpp", "packet", "scale", "interleave", "gray")
     setups = tuple(Setup(find_device(key), key, **{k: o[k] for k in keys}) for key in o["device"])
-    return Mission(camera, setups, replace(radio, bitrate=bitrate), contacts, options.seed or 0, o["resend"])
+    return Mission(
+        camera,
+        setups,
+        replace(radio, bitrate=bitrate),
+        contacts,
+        options.seed or 0,
+        o["resend"],
+        ask_every=o["ask_every"],
+    )
 
 
 class Bar:

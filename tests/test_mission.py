@@ -44,7 +44,9 @@ def builds(tmp_path: Path) -> Builds:
     return found
 
 
-def fly(builds: Builds, *contacts: Contact, setup: Setup = SETUP, camera: Camera = CAMERA, **options: int) -> Flight:
+def fly(
+    builds: Builds, *contacts: Contact, setup: Setup = SETUP, camera: Camera = CAMERA, **options: float | None
+) -> Flight:
     mission = Mission(camera, (setup,), RADIO, contacts, **options)  # type: ignore[arg-type]
     flight = Flight(mission, setup, take(camera, mission.seed), builds)
     flight.run(lambda what, done, total: None)
@@ -123,6 +125,17 @@ def test_what_got_lost_is_asked_for_and_nothing_else_is_sent_again(builds: Build
     for number, preview in flight.previews.items():
         received = flight.ground.decode(number)
         assert (received.image == decompress(preview.packets).image).all()
+
+
+def test_the_ground_may_ask_within_a_pass(builds: Builds) -> None:
+    lossy = Contact(10, 60, 9600, Link(0.3, overhead=20))
+    once, often = (fly(builds, lossy, ask_every=s) for s in (None, 2.0))
+    assert summary(once)["complete"] < 3 == summary(often)["complete"]
+    log = often.passes[0]
+    assert log.again == sum(not s.intact for s in log.sent)
+    assert all(a.time <= b.time for a, b in zip(log.sent, log.sent[1:], strict=False))
+    sizes = [s.size + 20 for s in log.sent]
+    assert log.sent[-1].time - 10 >= 8 * sum(sizes) / 9600 - 1e-9, "one packet at a time"
 
 
 def test_without_resending_nothing_is_sent_again(builds: Builds) -> None:
