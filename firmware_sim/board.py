@@ -206,7 +206,7 @@ class Board:
         return None
 
     def encode(self, frame: Frame, picture: np.ndarray) -> list[bytes]:
-        """The packets of a picture in the order in which the encoder makes them."""
+        """The packets of a picture in the order in which the encoder makes them. Raises OnboardError."""
         s = self.setup
         budget = s.bytes_for(picture.shape[0] * picture.shape[1])
         if s.device.kind == COMPUTER:
@@ -239,7 +239,10 @@ class Board:
             Colour.YCBCR420 if colour else Colour.GREY,
         )
         config = config_of(description, s.packet, quota=budget)
-        return self._encoder(width, colour).packets(np.ascontiguousarray(picture), config)
+        try:
+            return self._encoder(width, colour).packets(np.ascontiguousarray(picture), config)
+        except RuntimeError as e:
+            raise InputError(f"{budget} bytes in packets of {s.packet}: {e}") from None
 
     def _encoder(self, width: int, colour: bool) -> Encoder:
         s = self.setup

@@ -13,6 +13,7 @@ from firmware_sim.ground import Ground
 from firmware_sim.mission import Contact, Mission, Setup
 from firmware_sim.transmit import Entry, Queue
 from onboard import decompress
+from onboard.errors import OnboardError
 from onboard.missing import parse_map
 from onboard.quality import psnr
 
@@ -183,10 +184,16 @@ class Flight:
         need = self.board.need(picture)
         limit = self.mission.camera.interval if self.setup.seconds is None else self.setup.seconds
         why = self.board.refusal(picture, need, limit, sum(self._kept.values()))
-        if why is not None:
-            self.refused.append(Refused(frame, why))
+        packets: list[bytes] = []
+        if why is None:
+            try:
+                packets = self.board.encode(frame, picture)
+            except OnboardError as e:
+                why = str(e)
+        if not packets:
+            self.refused.append(Refused(frame, why or "its byte budget holds no packet"))
             return
-        preview = Preview(frame, self.setup.gray, self.board.encode(frame, picture), need)
+        preview = Preview(frame, self.setup.gray, packets, need)
         decoded = decompress(preview.packets)
         self.whole[frame.number] = psnr(picture, decoded.image)
         preview.holes = decoded.missing.spans

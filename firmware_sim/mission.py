@@ -12,6 +12,7 @@ from pathlib import Path
 from firmware_sim.devices import COMPUTER, Device, Transmitter, find_device, find_radio
 from firmware_sim.link import Link
 from firmware_sim.settings import Table, parse_toml
+from onboard.airtime import RADIOS, check_framing
 from onboard.errors import InputError
 from onboard.image_io import read_bytes
 from onboard.wire import MAX_PACKET, MIN_PACKET
@@ -126,6 +127,7 @@ class Mission:
             raise InputError(f"several devices have one name: {', '.join(names)}: give each a `name`")
         for s in self.setups:
             check_setup(s)
+            check_framing(s.packet, self.radio.overhead, RADIOS[self.radio.framing])
 
 
 def check_setup(s: Setup) -> None:

@@ -200,6 +200,8 @@ def test_bit_errors_and_copies_do_no_harm(builds: Builds) -> None:
         ),
         (replace(SETUP, flash=20000), r"96x64 grey needs \d{5} bytes of flash, there are 20000"),
         (replace(SETUP, seconds=1e-4), r"96x64 grey takes 0\.\d+ s on a STM32F407, there are 0\.0001 s"),
+        (replace(SETUP, budget=20), "quota 20: must be 48 to"),
+        (replace(PI, budget=20), "a budget of 20 bytes is too small: the smallest stream"),
         (replace(PI, ram=10_000_000), r"needs \d+ bytes of RAM \(\d+ for Python and numba, .*\), there are 10000000"),
     ],
 )
@@ -401,6 +403,7 @@ def test_a_folder_with_something_else_in_it_stays_as_it_is(
         (["--device", "vax"], "device 'vax' is not in devices.toml"),
         (["--loss", "2"], "each must be 0 to 1"),
         (["--packet", "12"], "--packet 12: must be 48 to 65535"),
+        (["--packet", "300"], "packets of 300 bytes: this radio carries 48 to 256"),
         (["--pass", "0"], "--pass 0: must be 0.001 to"),
         (["--device", "pi-4"], "several devices have one name"),
         (["--bitrate", "0"], "--bitrate 0: must be 1 to"),
