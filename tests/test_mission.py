@@ -184,6 +184,20 @@ def test_erasure_packets_stand_for_lost_ones(builds: Builds) -> None:
     assert (decompress([preview.packets[i] for i in sorted(have)]).image == whole).all()
 
 
+@pytest.mark.parametrize("setup", [SETUP, replace(PI, parity=(60.0, 30.0))], ids=["single pass", "parity"])
+def test_a_picture_counts_as_complete_when_the_decoder_misses_nothing(builds: Builds, setup: Setup) -> None:
+    states = set()
+    for seed in range(6):
+        flight = fly(builds, Contact(10, 60, 9600, Link(0.1 + seed / 12)), setup=setup, seed=seed)
+        for number, heard in flight.ground.heard.items():
+            preview, missing = flight.previews[number], flight.ground.decode(number).missing
+            asked = set(preview.holding(missing))
+            assert (heard.complete is not None) == (missing.spans == preview.holes) == (not asked)
+            assert (heard.coarse is not None) == (not asked & preview.coarse)
+            states.add((heard.coarse is not None, heard.complete is not None))
+    assert states == {(False, False), (True, False), (True, True)}
+
+
 def test_bit_errors_and_copies_do_no_harm(builds: Builds) -> None:
     flight = fly(builds, Contact(10, 60, 9600, Link(bit_error_rate=1e-3, duplicate=0.5)))
     log = flight.passes[0]
