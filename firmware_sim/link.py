@@ -68,9 +68,13 @@ class Link:
 
     def transmit(self, packets: Sequence[bytes], seed: int) -> list[bytes]:
         """What arrives, in order of arrival."""
+        return [data for _, data in self.deliveries(packets, seed)]
+
+    def deliveries(self, packets: Sequence[bytes], seed: int) -> list[tuple[int, bytes]]:
+        """The same, each with the number of the packet that was sent."""
         streams = {name: random.Random(f"{name} {seed}") for name in ("loss", "bits", "copies", "order", "cut")}
         sent = len(packets) if self.schedule is None else len(list(arrivals(packets, self.schedule, self.overhead)))
-        arrived: list[tuple[float, bytes]] = []
+        arrived: list[tuple[float, int, bytes]] = []
         lost = self._losses(sent, streams["loss"])
         for i, packet in enumerate(packets[:sent]):
             copies = 1 + (streams["copies"].random() < self.duplicate)
@@ -81,8 +85,8 @@ class Link:
                 if streams["cut"].random() < self.truncate:
                     data = data[: streams["cut"].randrange(len(data))]
                 late = streams["order"].random() * self.reorder if self.reorder else 0
-                arrived.append((i + late, data))
-        return [data for _, data in sorted(arrived, key=lambda item: item[0])]
+                arrived.append((i + late, i, data))
+        return [(i, data) for _, i, data in sorted(arrived, key=lambda item: item[0])]
 
     def _losses(self, count: int, rng: random.Random) -> list[bool]:
         if self.burst is None:

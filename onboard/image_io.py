@@ -99,6 +99,14 @@ def png_bytes(picture: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     return out.getvalue()
 
 
+def as_jpeg(picture: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+    """An 8-bit picture as JPEG with optimised tables, for comparison, and what it decodes to."""
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=quality, optimize=True)
+    with Image.open(out) as decoded:
+        return out.getvalue(), np.array(decoded)
+
+
 def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> bytes:
     """File bytes of a picture in the format that the name's ending asks for (PNG for "-"). Raises InputError."""
     suffix = Path(path).suffix.lower()
