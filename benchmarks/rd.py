@@ -1,7 +1,8 @@
 """Rate-distortion of onboard-compress against the peers, on the luma of the bench pictures.
 
     python -m benchmarks.rd [--data DIR] [--sets kodak,waterloo,aerial] [--enhance plain,linear] [--peers jpeg,...]
-                            [--rates 0.05,0.15]... [--cache DIR] [--jobs N] [--out benchmarks/results/rd]
+                            [--rates 0.05,0.15]... [--every N] [--cache DIR] [--jobs N]
+                            [--out benchmarks/results/rd]
 
 Writes OUT.md (tables), OUT.json (every picture's figures) and OUT.png (mean curves). Our curves are made anew each
 time; those of the peers come from the cache (`benchmarks.peers`). "best" is the better of a peer at full and at half
@@ -319,6 +320,7 @@ def main(arguments: list[str]) -> None:
     peers.add_peer_options(parser)
     parser.add_argument("--sets", default=",".join(HEADLINE_SETS))
     parser.add_argument("--enhance", default="plain,linear", help="ways of decoding, such as plain,linear,auto")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth picture only, for a quick look")
     parser.add_argument("--rates", action="append", metavar="LO,HI", help="bits per pixel for BD-rate; may be repeated")
     parser.add_argument("--packet-size", type=int, help="bytes; default the codec's own")
     parser.add_argument("--without-ours", action="store_true", help="peers only")
@@ -334,7 +336,7 @@ def main(arguments: list[str]) -> None:
     records: dict[str, list[Record]] = {}
     kept: dict[str, list[Curves]] = {}
     for set_name in options.sets.split(","):
-        files = headline_paths(folder, set_name)
+        files = headline_paths(folder, set_name)[:: options.every]
         settings = (enhances, extra, options.peers, Path(options.cache))
         found = peers.spread(all_curves, options.jobs, files, *map(repeat, settings))
         for path, curves in zip(files, found, strict=True):
@@ -347,6 +349,8 @@ def main(arguments: list[str]) -> None:
     if enhances:
         packets = f"packets of at most {options.packet_size} bytes" if extra else "packets of the default size"
         about.insert(0, f"- ours: onboard-compress {getattr(codec(), '__version__', '')}, {packets}".replace(" ,", ","))
+    if options.every > 1:
+        about.append(f"- every {options.every}th picture of each set only")
     text = report(records, [key_of(rates) for rates in intervals], about)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -34,17 +34,16 @@ from onboard.refiner import (
     lossless_sections,
     source_planes,
 )
-from onboard.spend import COARSEST, BitsOf, counted, find_step, first, spend
+from onboard.spend import COARSEST, START_STEP, BitsOf, counted, find_step, first, spend
 from onboard.wire import BLOCK, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LOSSLESS_QUALITY = 2 * MAX_QUALITY
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-LAYERS_FROM_INDEX = 130  # a refinement may be better than a base alone that is finer than this, hardly than any other
+LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
 SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
-START_STEP = 64
-REBASES = 4
+REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
 LOSSLESS_DOUBT = 1.2  # a lossless stream is only made when it is counted to be at most so many times the budget
@@ -122,25 +121,26 @@ def single_shot(job: Job, step: int) -> list[bytes]:
     return make_shot(job, step).packets(Grain(step))
 
 
-def fit_shot(job: Job, budget: int, step: int = START_STEP) -> tuple[Shot, int] | None:
-    """The base and the finest refinement step that fit the budget together, by counts; None when none does.
-
-    Args:
-        step: the first guess.
-    """
-    sample = job.sample()
-    if sample is not job:
-        found = fit_shot(sample, int(budget * sample.pixels / job.pixels), step)
+def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
+    """The base and the finest refinement step that fit the budget together, by counts; None when none does."""
+    sample, step = job.sample(), START_STEP
+    if sample is not job:  # the first guess is that of a small part of a large picture
+        found = _fit_shot(sample, budget * sample.pixels // job.pixels, step)
         if found is None:
             return None
         step = found[1]
+    return _fit_shot(job, budget, step)
+
+
+def _fit_shot(job: Job, budget: int, step: int) -> tuple[Shot, int] | None:
+    """The same from a guess of the step."""
     seen = set()
     for _ in range(REBASES):
         shot = make_shot(job, step)
         bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
-        step = find_step(shot.bits_of, bits)
-        if base_index(step) == shot.index or step in seen:
+        step = find_step(shot.bits_of, bits, step)
+        if abs(base_index(step) - shot.index) <= CLOSE_INDEX or step in seen:
             break
     return (shot, step) if bits > 0 else None
 
@@ -204,7 +204,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
 def _layers_win(job: Job, budget: int) -> bool:
     """Whether a base and a refinement are better than a base alone: asked of a small part of a large picture."""
     alone = luma_error(job, fit_budget(job, budget, 0, job.model.price, luma_error).packets, 0)
-    found = fit_shot(job, budget)
+    found = _fit_shot(job, budget, START_STEP)
     return found is not None and alone > SHOWN_BETTER * found[0].error(found[1])
 
 

@@ -32,9 +32,9 @@ from onboard.tables import lossless_codes, refinement_codes
 from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
 
 # What a coefficient must have, in 1/1024 steps, to be sent as 1: more behind a long run, which is dear to say. The dead
-# zone goes from its best value up to where, but for rounding, no coefficient is sent as 1: this is what uses up a
-# budget between two steps. Noise needs the fine unit.
-DEAD_ZONE, WIDEST_DEAD_ZONE = 640, 1728
+# zone goes from its best value to a little over a step: this is what uses up a budget between two steps. Noise needs
+# the fine unit.
+DEAD_ZONE, WIDEST_DEAD_ZONE = 640, 1200
 RUN_PRICE, DEAR_RUN = 448, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
 COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it, for the choice of step and table set

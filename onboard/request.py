@@ -14,7 +14,7 @@ from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, NORMATIVE
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
 from onboard.refiner import Coefficients, Grain, Part, lossless_planes, lossless_sections, source_planes
-from onboard.spend import counted, find_step, spend
+from onboard.spend import START_STEP, counted, find_step, spend
 from onboard.wire import BLOCK, MAX_PACKET, Colour, Extension
 
 Region = tuple[int, int, int, int]  # x, y, width, height in samples
@@ -77,7 +77,7 @@ class Request:
             return packer.packed()
 
         overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
-        start = find_step(bits_of, 8 * (SAFETY * budget - overhead))
+        start = find_step(bits_of, 8 * (SAFETY * budget - overhead), START_STEP)
         packets, size = spend(budget, start, bits_of, make)
         if size > budget:
             raise BudgetError(budget, size)

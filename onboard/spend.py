@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import log
 
 from onboard.layer_header import LAYER_STEPS
 from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Coefficients, Grain
@@ -14,7 +15,12 @@ from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Coefficients, Grain
 ENOUGH = 0.98  # of the budget: the search stops there
 AIM = 0.993  # of the budget
 CODINGS = 8  # at most: hardly ever more than three
+START_STEP = 80  # some 0.5 bits per pixel of a photo
 COARSEST = len(LAYER_STEPS) - 1
+SIZE_PER_STEP, FIRST_STRIDE = 0.04, 16  # a refinement grows by about this much per finer step: how far to jump
+FIRST_WIDENING = 48  # of the dead zone
+ZONE_TRIES = 6
+CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
 
 BitsOf = Callable[[Grain], float]
 
@@ -24,19 +30,53 @@ def counted(coefficients: Sequence[Coefficients]) -> BitsOf:
     return lru_cache(maxsize=None)(lambda grain: sum(c.measure(grain)[1] for c in coefficients))
 
 
-def find_step(bits_of: BitsOf, bits: float) -> int:
+def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
     """The finest step that counts at most `bits`; the coarsest when none does."""
-    return first(0, COARSEST, lambda step: bits_of(Grain(step)) <= bits)
+    if bits <= 0:
+        return COARSEST
+    counted_bits: dict[int, float] = {}
+    too_fine, fits = -1, COARSEST
+    step, stride = min(guess, COARSEST - 1), FIRST_STRIDE
+    while fits - too_fine > 1:
+        counted_bits[step] = max(bits_of(Grain(step)), 1)
+        if counted_bits[step] <= bits:
+            fits = step
+        else:
+            too_fine = step
+        if fits in counted_bits and too_fine in counted_bits:  # between two: by the logarithm, but off their ends
+            high, low = log(counted_bits[too_fine] / bits), log(counted_bits[fits] / bits)
+            margin = (fits - too_fine) / 8
+            step = round(too_fine + min(max((fits - too_fine) * high / (high - low), margin), fits - too_fine - margin))
+        else:
+            jump = max(round(abs(log(counted_bits[step] / bits)) / SIZE_PER_STEP), 1)
+            step += min(jump, stride) * (-1 if step == fits else 1)
+            stride *= 2
+        step = min(max(step, too_fine + 1), fits - 1)
+    return fits
 
 
-def find_grain(bits_of: BitsOf, bits: float) -> Grain:
-    """The finest grain that counts at most `bits`: between two steps, the finer one with a wider dead zone."""
-    step = find_step(bits_of, bits)
-    if step == 0:
-        return Grain(0)
-    zone = first(DEAD_ZONE + 1, WIDEST_DEAD_ZONE, lambda zone: bits_of(Grain(step - 1, zone)) <= bits)
-    between = Grain(step - 1, zone)
-    return between if bits_of(between) <= bits else Grain(step)
+def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
+    """About the finest grain that counts at most `bits`: between two steps, the finer one with a wider dead zone."""
+    step = find_step(bits_of, bits, guess)
+    best = Grain(step)
+    if step == 0 or bits <= 0:
+        return best
+    narrow, wide, zone = DEAD_ZONE, WIDEST_DEAD_ZONE + 1, DEAD_ZONE + FIRST_WIDENING
+    most = bits_of(Grain(step - 1))
+    for _ in range(ZONE_TRIES):
+        grain = Grain(step - 1, zone)
+        found = bits_of(grain)
+        if found <= bits:
+            best, wide = grain, zone
+            if found >= CLOSE * bits:
+                break
+        else:
+            narrow = zone
+        if wide - narrow <= 1:
+            break
+        slope = max(log(most / max(found, 1)), 1e-6) / (zone - DEAD_ZONE)
+        zone = min(max(zone + round(log(max(found, 1) / (CENTRE * bits)) / slope), narrow + 1), wide - 1)
+    return best
 
 
 def spend(budget: int, start: int, bits_of: BitsOf, make: Callable[[Grain], list[bytes]]) -> tuple[list[bytes], int]:
@@ -77,10 +117,10 @@ def _next(budget: int, bits_of: BitsOf, sizes: dict[Grain, int]) -> Grain:
     above = min((g for g in sizes if sizes[g] > budget), key=lambda g: sizes[g], default=None)
     if fits is not None and above is not None and bits_of(above) > bits_of(fits):
         slope = (bits_of(above) - bits_of(fits)) / (sizes[above] - sizes[fits])
-        return find_grain(bits_of, bits_of(fits) + slope * (aim - sizes[fits]))
+        return find_grain(bits_of, bits_of(fits) + slope * (aim - sizes[fits]), fits.step)
     near = fits or above
     assert near is not None
-    return find_grain(bits_of, bits_of(near) + 8 * (aim - sizes[near]))
+    return find_grain(bits_of, bits_of(near) + 8 * (aim - sizes[near]), near.step)
 
 
 def first(low: int, high: int, holds: Callable[[int], bool]) -> int:

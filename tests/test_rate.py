@@ -40,7 +40,7 @@ ALL_RATES = {
     "drawing": lambda: drawing(90, 120),
     "tiny": lambda: scene(17, 20, 4),
     "colour": lambda: colour_scene(64, 90, 3),
-    "large": lambda: np.tile(scene(520, 1100, 7), (2, 1)),
+    "large": lambda: np.tile(scene(520, 1100, 7), (1, 2)),
 }
 
 
