@@ -87,8 +87,9 @@ def rate_distortion(folder: Path, sets: list[str], names: str | None, cache: Pat
             {"bpp": bpp, "psnr": float(np.mean([metrics.at(curves[OURS], bpp) for curves in jpeg_reaches]))}
             for bpp in np.geomspace(OUR_RATES[0] * 1.05, OUR_RATES[-1] * 0.95, 60)
         ]
-        ratio = rate_at(mean_curve, float(level)) / rate
-        yield f"| {rate} | " + " | ".join(means) + f" | {all_reach.sum()} | {100 * ratio - 100:.1f} |"
+        ratio = 100 * rate_at(mean_curve, float(level)) / rate - 100
+        cell = "-" if np.isnan(ratio) else f"{ratio:.1f}"
+        yield f"| {rate} | " + " | ".join(means) + f" | {all_reach.sum()} | {cell} |"
 
 
 def lossless(folder: Path, sets: list[str]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from onboard.rate import Job as RateJob
 from onboard.rate import fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
+    COUNTED_BLOCKS,
     DEAD_ZONE,
     LOSSLESS_LEAST_PACKET,
     Coefficients,
@@ -41,8 +42,9 @@ ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one late
 LOSSLESS_QUALITY = 2 * MAX_QUALITY
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
+SHOWN_BETTER = 1.2  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
+QUICK_BLOCKS = 2048  # counted for that question
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -102,7 +104,7 @@ class Shot:
         return self.coefficients[0].measure(Grain(step))[2]
 
 
-def make_shot(job: Job, step: int) -> Shot:
+def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step)
     base = job.packets(0, index, effort=ALL_GROUP_1)
@@ -113,7 +115,7 @@ def make_shot(job: Job, step: int) -> Shot:
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
         for p in range(plane_count(d.colour))
     ]
-    return Shot(job, index, base, [Coefficients(part, d) for part in parts])
+    return Shot(job, index, base, [Coefficients(part, d, counted_blocks) for part in parts])
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:
@@ -132,11 +134,11 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     return _fit_shot(job, budget, step)
 
 
-def _fit_shot(job: Job, budget: int, step: int) -> tuple[Shot, int] | None:
+def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BLOCKS) -> tuple[Shot, int] | None:
     """The same from a guess of the step."""
     seen = set()
     for _ in range(REBASES):
-        shot = make_shot(job, step)
+        shot = make_shot(job, step, counted_blocks)
         bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
         step = find_step(shot.bits_of, bits, step)
@@ -185,7 +187,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
             return alone
         sample = job.sample()
-        if sample is not job and not _layers_win(sample, budget * sample.pixels // job.pixels):
+        if sample is not job and not _layers_win(sample, choice.index):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
@@ -201,11 +203,11 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
 
 
-def _layers_win(job: Job, budget: int) -> bool:
-    """Whether a base and a refinement are better than a base alone: asked of a small part of a large picture."""
-    alone = luma_error(job, fit_budget(job, budget, 0, job.model.price, luma_error).packets, 0)
-    found = _fit_shot(job, budget, START_STEP)
-    return found is not None and alone > SHOWN_BETTER * found[0].error(found[1])
+def _layers_win(sample: Job, index: int) -> bool:
+    """Whether a base and a refinement are better than a base alone of this index, on a small part of a picture."""
+    packets = sample.packets(0, index)
+    found = _fit_shot(sample, sum(map(len, packets)), START_STEP, QUICK_BLOCKS)
+    return found is not None and luma_error(sample, packets, 0) > SHOWN_BETTER * found[0].error(found[1])
 
 
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:

@@ -97,8 +97,8 @@ def plane_step(step: int, plane: int) -> int:
 class Coefficients:
     """Transformed residual of a part, cut into the grids that its sections will run through."""
 
-    def __init__(self, part: Part, description: Description) -> None:
-        self.part = part
+    def __init__(self, part: Part, description: Description, counted_blocks: int = COUNTED_BLOCKS) -> None:
+        self.part, self.counted_blocks = part, counted_blocks
         self.grids: list[tuple[int, SectionGrid, np.ndarray]] = []
         shape = layer_grid(description, part.plane)
         depth = depth_of(description)
@@ -112,7 +112,7 @@ class Coefficients:
         """(best table set, bits, squared error in samples) at a grain, from a share of the blocks."""
         counts = np.zeros(SET_SYMBOLS, np.int64)
         total = sum(len(c) for _, _, c in self.grids)
-        stride = max(total // COUNTED_BLOCKS, 1)
+        stride = max(total // self.counted_blocks, 1)
         at = plane_step(grain.step, self.part.plane)
         least = thresholds(at, grain.dead_zone)
         raw, error, seen = 0, 0.0, 0
