@@ -1,7 +1,7 @@
 """Picture quality (PSNR, SSIM, MS-SSIM) and what compares two rate-distortion curves (BD-rate, BD-PSNR).
 
-A *point* is a dict with `bpp` (bits per pixel, all header bytes counted), `psnr` (dB), `ssim` and `ms_ssim`.
-A *curve* is a list of points in any order.
+A *point* is a dict with `bpp` (bits per pixel, all header bytes counted) and `psnr` (dB); some have `ssim` and
+`ms_ssim` too. A *curve* is a list of points in any order.
 
 Sources:
   SSIM      Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Processing 13(4), 2004
@@ -27,6 +27,7 @@ _C2 = (0.03 * PEAK) ** 2
 _WINDOW = 11
 _SIGMA = 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_BAND_ROWS = 64  # of windows handled at once, so that what is worked on stays in the processor's cache
 MS_SSIM_SMALLEST_SIDE = _WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)
 """Pixels. Below this the coarsest of the five scales holds no whole window."""
 
@@ -82,13 +83,26 @@ def _structure(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Mean SSIM and mean of its contrast-structure term."""
     if min(a.shape) < _WINDOW:
         raise ValueError(f"SSIM needs both sides at least {_WINDOW} pixels, not {a.shape}")
+    windows = a.shape[0] - _WINDOW + 1
+    total = total_contrast = 0.0
+    for top in range(0, windows, _BAND_ROWS):
+        band = slice(top, min(top + _BAND_ROWS, windows) + _WINDOW - 1)
+        similarity, contrast = _structure_band(a[band], b[band])
+        total += similarity
+        total_contrast += contrast
+    count = windows * (a.shape[1] - _WINDOW + 1)
+    return total / count, total_contrast / count
+
+
+def _structure_band(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Sums over the windows of a band of rows."""
     mean_a, mean_b = _blur(a), _blur(b)
     var_a = _blur(a * a) - mean_a * mean_a
     var_b = _blur(b * b) - mean_b * mean_b
     covariance = _blur(a * b) - mean_a * mean_b
     contrast = (2 * covariance + _C2) / (var_a + var_b + _C2)
     luminance = (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
-    return float(np.mean(luminance * contrast)), float(np.mean(contrast))
+    return float(np.sum(luminance * contrast)), float(np.sum(contrast))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
@@ -144,8 +158,8 @@ def at(curve: Curve, bpp: float, key: str = "psnr") -> float:
 
 
 def sample(curve: Curve, rates: Sequence[float] | np.ndarray, key: str = "psnr") -> np.ndarray:
-    """`at` for many rates."""
-    points = frontier(curve)
+    """`at` for many rates, over the points that have the key."""
+    points = [p for p in frontier(curve) if key in p]
     wanted = np.asarray(rates, float)
     values = np.full(wanted.shape, math.nan)
     if points:
@@ -171,14 +185,14 @@ def envelope(first: Curve, second: Curve, samples: int = 160) -> list[Point]:
     ends = [points[end]["bpp"] for points in curves for end in (0, -1)]
     between = np.exp(np.linspace(math.log(min(ends)), math.log(max(ends)), samples))[1:-1]
     rates = np.unique(np.concatenate([between, ends]))
-    keys = [key for key in ("psnr", "ssim", "ms_ssim") if all(key in p for points in curves for p in points)]
-    tables = [{key: sample(points, rates, key) for key in keys} for points in curves]
+    tables = [{key: sample(points, rates, key) for key in ("psnr", "ssim", "ms_ssim")} for points in curves]
     best: list[Point] = []
     for index, rate in enumerate(rates):
         reached = [table for table in tables if not math.isnan(table["psnr"][index])]
         if reached:
             table = max(reached, key=lambda table: table["psnr"][index])
-            best.append({"bpp": float(rate)} | {key: float(table[key][index]) for key in keys})
+            known = {key: float(values[index]) for key, values in table.items() if not math.isnan(values[index])}
+            best.append({"bpp": float(rate)} | known)
     return frontier(best)
 
 

@@ -5,7 +5,8 @@ smallest file to the largest. Sizes are those of whole files, every header byte 
 container: JPEG 2000 as a bare codestream, JPEG with optimised Huffman tables and no metadata. AVIF is tuned for
 PSNR: libavif's default for stills (tune=iq) costs it 0.3 dB of what is measured here and does not reach as low.
 
-`python -m benchmarks.peers [--data DIR] [--sets ...] [--peers ...]` fills the cache and prints what it holds.
+`python -m benchmarks.peers [--data DIR] [--sets ...] [--peers ...] [--cache DIR] [--jobs N]` fills the cache and
+prints what it holds.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, features
 
-from benchmarks import CACHE, BenchmarkError, metrics, run
-from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, pictures
+from benchmarks import CACHE, BenchmarkError, metrics, one_thread, run
+from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, headline_paths, read
 
 imagecodecs: Any
 try:
@@ -36,17 +39,21 @@ try:
 except ImportError:
     imagecodecs = None
 
-RATES = (0.02, 0.3)
-"""Bits per pixel: the part of every curve that is kept in the cache."""
-_GAP = 1.25
+PREVIEW_RATES = (0.02, 0.3)
+"""Bits per pixel: the part of the curves at half size that is measured."""
+RATES = (0.02, 2.2)
+"""Bits per pixel: the part of the curves at full size that is measured."""
+TABLE_RATES = (0.05, 0.1, 0.15, 0.2)
+"""Bits per pixel at which SSIM and MS-SSIM are told: only the points around these have them."""
+_GAP = 1.6
 """Neighbouring points of a curve differ in rate by at most this factor, where the settings allow."""
-_MEASURES = 1
+_MEASURES = 2
 """Raise when metrics change, so that cached curves are made anew."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec with its settings in order of rate; `version` is part of the cache key."""
+    """A codec with its settings in order of rate, and the rates it is measured over; `version` is in the cache key."""
 
     name: str
     label: str
@@ -54,6 +61,7 @@ class Codec:
     settings: tuple[float, ...]
     encode: Callable[[np.ndarray, float], bytes]
     decode: Callable[[bytes], np.ndarray]
+    rates: tuple[float, float] = RATES
 
 
 # ---------------------------------------------------------------- codecs
@@ -137,7 +145,7 @@ def registry() -> dict[str, Codec]:
     if imagecodecs is not None and imagecodecs.JPEGXL.available:
         version = f"{imagecodecs.jpegxl_version()} effort 7"
         # from distance 20 libjxl codes half the size, and its files become larger again
-        ladder = tuple(float(d) for d in np.round(np.arange(19.0, 0.9, -0.5), 2))
+        ladder = (*(float(d) for d in np.arange(19.0, 0.9, -0.5)), 0.8, 0.6, 0.5, 0.4, 0.3)
         codecs.append(Codec("jpegxl", "JPEG XL", version, ladder, _encode_jpegxl, _decode_jpegxl))
     return {codec.name: codec for codec in codecs}
 
@@ -184,85 +192,84 @@ def half(codec: Codec) -> Codec:
         codec.settings,
         lambda picture, setting: codec.encode(halve(picture), setting),
         lambda data: enlarge(codec.decode(data)),
+        PREVIEW_RATES,
     )
 
 
 # ---------------------------------------------------------------- curves
 
 
-def point(grey: np.ndarray, decoded: np.ndarray, size: int, setting: float) -> metrics.Point:
-    """One point of a curve: rate of a file of `size` bytes and the quality of what it decodes to."""
-    shown = metrics.luma(decoded)[: grey.shape[0], : grey.shape[1]]
-    similarity, multi = metrics.ssim_and_ms_ssim(grey, shown)
-    return {
-        "setting": setting,
-        "bytes": size,
-        "bpp": 8 * size / grey.size,
-        "psnr": round(metrics.psnr(grey, shown), 4),
-        "ssim": round(similarity, 5),
-        "ms_ssim": round(multi, 5),
-    }
+def point(grey: np.ndarray, shown: np.ndarray, size: int, setting: float) -> metrics.Point:
+    """One point of a curve: rate of a file of `size` bytes and the PSNR of the grey picture that it decodes to."""
+    bits_per_pixel = 8 * size / grey.size
+    return {"setting": setting, "bytes": size, "bpp": bits_per_pixel, "psnr": round(metrics.psnr(grey, shown), 4)}
+
+
+def add_similarity(grey: np.ndarray, points: Sequence[metrics.Point], shown: dict[float, np.ndarray]) -> None:
+    """Give SSIM and MS-SSIM to the points around `TABLE_RATES`; `shown` has the decoded picture of each setting."""
+    curve = metrics.frontier(points)
+    for left, right in pairwise(curve):
+        if any(left["bpp"] <= rate <= right["bpp"] for rate in TABLE_RATES):
+            for p in (left, right):
+                if "ssim" not in p:
+                    similarity, multi = metrics.ssim_and_ms_ssim(grey, shown[p["setting"]])
+                    p |= {"ssim": round(similarity, 5), "ms_ssim": round(multi, 5)}
 
 
 def climb(
-    measure: Callable[[float], metrics.Point], settings: Sequence[float], low: float, high: float, gap: float = _GAP
+    measure: Callable[[float], metrics.Point], settings: Sequence[float], low: float, high: float
 ) -> list[metrics.Point]:
     """The points of a curve over [low, high] bpp, one beyond each end, with few calls of `measure`.
 
-    Settings must be in order of rate. Both ends are found by bisection; then the widest step in rate is split
-    until none is wider than `gap` or no setting lies between.
+    Settings must be in order of rate. It goes up from the lowest in steps that should just come to `_GAP`; a step that
+    came out wider is split until it is not or no setting lies between.
     """
     known: dict[int, metrics.Point] = {}
-
-    def at(index: int) -> metrics.Point:
-        if index not in known:
-            known[index] = measure(settings[index])
-        return known[index]
-
-    def first(reached: Callable[[float], bool]) -> int:
-        """The lowest index whose rate satisfies `reached`; the last index where none does."""
-        low_index, high_index = 0, len(settings) - 1
-        while low_index < high_index:
-            middle = (low_index + high_index) // 2
-            if reached(at(middle)["bpp"]):
-                high_index = middle
-            else:
-                low_index = middle + 1
-        return low_index
-
-    bottom, top = max(first(lambda bpp: bpp > low) - 1, 0), first(lambda bpp: bpp >= high)
-    at(bottom), at(top)
+    index, step = 0, 1
     while True:
-        inside = sorted(index for index in known if bottom <= index <= top)
+        known[index] = measure(settings[index])
+        if known[index]["bpp"] >= high or index == len(settings) - 1:
+            break
+        if index >= step:
+            growth = math.log(known[index]["bpp"] / known[index - step]["bpp"]) / step
+            step = min(max(int(math.log(_GAP) / growth), 1), 2 * step) if growth > 0 else step
+        index = min(index + step, len(settings) - 1)
+        step = index - max(known)
+    while True:
+        order = sorted(known)
         steps = [
-            (at(right)["bpp"] / at(left)["bpp"], left, right) for left, right in pairwise(inside) if right - left > 1
+            (known[right]["bpp"] / known[left]["bpp"], left, right)
+            for left, right in pairwise(order)
+            if right - left > 1 and known[right]["bpp"] > low
         ]
-        if not steps or max(steps)[0] <= gap:
-            return [at(index) for index in inside]
+        if not steps or max(steps)[0] <= _GAP:
+            break
         _, left, right = max(steps)
-        at((left + right) // 2)
+        known[(left + right) // 2] = measure(settings[(left + right) // 2])
+    below = max((i for i in order if known[i]["bpp"] <= low), default=0)
+    return [known[i] for i in order if i >= below]
 
 
-def curve(codec: Codec, picture: np.ndarray, cache: Path | None = CACHE) -> list[metrics.Point]:
-    """A codec's curve on a picture's luma over `RATES`, from the cache if it is there."""
+def curve(codec: Codec, picture: np.ndarray, cache: Path) -> list[metrics.Point]:
+    """A codec's curve on a picture's luma, from the cache if it is there."""
     grey = metrics.luma(picture)
-    path = None
-    if cache is not None:
-        key = json.dumps([codec.name, codec.version, codec.settings, RATES, _GAP, _MEASURES])
-        folder = hashlib.sha256(key.encode()).hexdigest()[:12]
-        digest = hashlib.sha256(repr(grey.shape).encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()[:24]
-        path = cache / f"{codec.name}-{folder}" / f"{digest}.json"
-        if path.is_file():
-            kept: list[metrics.Point] = json.loads(path.read_text())["points"]
-            return kept
+    key = json.dumps([codec.name, codec.version, codec.settings, codec.rates, _GAP, TABLE_RATES, _MEASURES])
+    folder = hashlib.sha256(key.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(grey.shape).encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()[:24]
+    path = cache / f"{codec.name}-{folder}" / f"{digest}.json"
+    if path.is_file():
+        kept: list[metrics.Point] = json.loads(path.read_text())["points"]
+        return kept
+    shown: dict[float, np.ndarray] = {}
 
     def measure(setting: float) -> metrics.Point:
         data = codec.encode(grey, setting)
-        return point(grey, codec.decode(data), len(data), setting)
+        shown[setting] = metrics.luma(codec.decode(data))[: grey.shape[0], : grey.shape[1]]
+        return point(grey, shown[setting], len(data), setting)
 
-    points = climb(measure, codec.settings, *RATES)
-    if cache is not None and path is not None:
-        _keep(cache, path, {"codec": codec.name, "version": codec.version, "points": points})
+    points = climb(measure, codec.settings, *codec.rates)
+    add_similarity(grey, points, shown)
+    _keep(cache, path, {"codec": codec.name, "version": codec.version, "points": points})
     return points
 
 
@@ -275,27 +282,56 @@ def _keep(cache: Path, path: Path, content: dict) -> None:
     part.replace(path)
 
 
+def add_peer_options(parser: argparse.ArgumentParser) -> None:
+    """`--peers`, `--cache` and `--jobs`, the same in every program."""
+    parser.add_argument("--peers", help=f"comma list out of {','.join(_NAMES)}; default all that are installed")
+    parser.add_argument("--cache", default=str(CACHE), metavar="DIR", help="folder that keeps the curves of the peers")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="pictures at once")
+
+
+def spread(work: Callable[..., Any], jobs: int, *arguments: Iterable[Any]) -> Iterator[Any]:
+    """`work` over the arguments as map() does, in that many processes of one thread, in order."""
+    one_thread()
+    if jobs <= 1:
+        yield from map(work, *arguments)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, *arguments)
+
+
+def _fill(path: Path, names: str | None, cache: Path) -> dict[str, float]:
+    """All curves of a picture; the lowest rate of each."""
+    picture = read(path)
+    return {
+        variant.label: metrics.lowest_rate(curve(variant, picture, cache))
+        for codec in chosen(names)
+        for variant in (codec, half(codec))
+    }
+
+
 def main(arguments: list[str]) -> None:
     """Fill the cache and say for each codec and set the rates it reaches."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=main.__doc__)
     add_data_option(parser)
+    add_peer_options(parser)
     parser.add_argument("--sets", default=",".join(HEADLINE_SETS))
-    parser.add_argument("--peers", help=f"comma list out of {','.join(_NAMES)}")
     options = parser.parse_args(arguments)
     folder = data_folder(options.data)
-    for codec in chosen(options.peers):
-        for name in options.sets.split(","):
-            for variant in (codec, half(codec)):
-                lowest = []
-                for title, picture in pictures(folder, name):
-                    print(f"\r{variant.name} {name} {title}\033[K", end="", file=sys.stderr, flush=True)
-                    lowest.append((metrics.lowest_rate(curve(variant, picture)), title))
-                print("\r\033[K", end="", file=sys.stderr)
-                print(
-                    f"{variant.label:22} {name:9} {len(lowest):3} pictures, lowest bpp"
-                    f" {min(lowest)[0]:.4f} ({min(lowest)[1]}) to {max(lowest)[0]:.4f} ({max(lowest)[1]})",
-                    flush=True,
-                )
+    for name in options.sets.split(","):
+        files = headline_paths(folder, name)
+        found = []
+        for lowest in spread(_fill, options.jobs, files, repeat(options.peers), repeat(Path(options.cache))):
+            found.append(lowest)
+            print(f"\r{name} {len(found)} of {len(files)}\033[K", end="", file=sys.stderr, flush=True)
+        print("\r\033[K", end="", file=sys.stderr)
+        for label in found[0]:
+            rates = [(lowest[label], path.stem) for lowest, path in zip(found, files, strict=True)]
+            least, most = min(rates), max(rates)
+            print(
+                f"{label:22} {name:9} {len(rates):3} pictures, lowest bpp"
+                f" {least[0]:.4f} ({least[1]}) to {most[0]:.4f} ({most[1]})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -63,15 +63,17 @@ def paths(folder: Path, name: str) -> list[Path]:
     return found
 
 
-def pictures(folder: Path, name: str, *, headline: bool = True) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, picture) for each picture of a set.
+def headline_paths(folder: Path, name: str) -> list[Path]:
+    """The files that headline figures are made of: 8-bit pictures, and of waterloo only those of 512x512."""
 
-    headline: only what the headline figures are made of: 8-bit pictures, and of waterloo only those of 512x512.
-    """
-    for path in paths(folder, name):
+    def counts(path: Path) -> bool:
         picture = read(path)
-        if headline and picture.dtype != np.uint8:
-            continue
-        if headline and name == "waterloo" and picture.shape[:2] != (512, 512):
-            continue
-        yield path.stem, picture
+        return picture.dtype == np.uint8 and (name != "waterloo" or picture.shape[:2] == (512, 512))
+
+    return [path for path in paths(folder, name) if counts(path)]
+
+
+def pictures(folder: Path, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, picture) for each headline picture of a set."""
+    for path in headline_paths(folder, name):
+        yield path.stem, read(path)

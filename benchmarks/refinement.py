@@ -1,10 +1,11 @@
 """The higher layers measured: rate-distortion from preview to 2 bpp, lossless, progressive penalty, speed, a region.
 
-    python -m benchmarks.refinement [--data DIR] [--sets kodak,waterloo,aerial] [--peers jpeg,...] [--out PATH]
-                                    [--parts rd,lossless,progressive,speed]
+    python -m benchmarks.refinement [--data DIR] [--sets kodak,waterloo,aerial] [--peers jpeg,...] [--cache DIR]
+                                    [--jobs N] [--parts rd,lossless,progressive,speed] [--out PREFIX]
 
-On the luma of the bench pictures, decoded by the linear decoder. Writes OUT.md. JPEG is Pillow's with optimised tables;
-JPEG-LS and lossless JPEG 2000 are those of imagecodecs. A mean is over pictures, each counting once.
+On the luma of the bench pictures, decoded by the linear decoder. Writes OUT.md. The curves of the peers come from the
+cache (`benchmarks.peers`); JPEG-LS and lossless JPEG 2000 are those of imagecodecs. A mean is over pictures, each
+counting once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from time import perf_counter
 
@@ -20,73 +22,74 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import RESULTS, codec, metrics, peers, run
-from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, paths, pictures, read
+from benchmarks.pictures import HEADLINE_SETS, add_data_option, data_folder, headline_paths, paths, pictures, read
 
 RATES = (0.1, 2.0)
-OUR_RATES = tuple(float(r) for r in np.geomspace(0.05, 2.6, 16))
+OUR_RATES = tuple(float(r) for r in np.geomspace(0.05, 2.6, 14))
 TABLE_RATES = (0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
-PEER_POINTS = 11
 PREVIEW_BPP, REFINED_BPP = 0.1, 1.0
+OURS = "ours"
+
+Curves = dict[str, list[metrics.Point]]
 
 
 def point(original: np.ndarray, decoded: np.ndarray, size: int) -> metrics.Point:
     return {"bpp": 8 * size / original.size, "psnr": metrics.psnr(original, decoded)}
 
 
-def our_curve(grey: np.ndarray) -> list[metrics.Point]:
+def curves_of(path: Path, names: str | None, cache: Path) -> Curves:
+    """Our curve on a picture and those of the peers."""
     onboard = codec()
+    grey = metrics.luma(read(path))
     streams = (onboard.compress(grey, bpp=bpp) for bpp in OUR_RATES)
-    return [point(grey, onboard.decompress(data, enhance="linear").image, len(data)) for data in streams]
+    ours = [point(grey, onboard.decompress(data, enhance="linear").image, len(data)) for data in streams]
+    return {OURS: ours} | {peer.name: peers.curve(peer, grey, cache) for peer in peers.chosen(names)}
 
 
-def peer_curve(peer: peers.Codec, grey: np.ndarray) -> list[metrics.Point]:
-    """Settings spread over the codec's own list, as far as they reach from 0.07 to 3 bpp."""
-    found: list[metrics.Point] = []
-    for setting in peer.settings[:: max(len(peer.settings) // (3 * PEER_POINTS), 1)]:
-        data = peer.encode(grey, setting)
-        bpp = 8 * len(data) / grey.size
-        if bpp > 0.07 and (not found or bpp > 1.2 * found[-1]["bpp"]):
-            found.append(point(grey, peer.decode(data), len(data)))
-        if bpp > 3:
-            break
-    return found
+def rate_at(curve: list[metrics.Point], psnr: float) -> float:
+    """Bits per pixel at a PSNR; NaN where the curve does not reach it."""
+    points = metrics.frontier(curve)
+    if not points or not points[0]["psnr"] <= psnr <= points[-1]["psnr"]:
+        return np.nan
+    return float(np.exp(np.interp(psnr, [p["psnr"] for p in points], [np.log(p["bpp"]) for p in points])))
 
 
-def rate_distortion(folder: Path, sets: list[str], codecs: list[peers.Codec]) -> Iterator[str]:
-    """BD-rates against JPEG, and the mean curves."""
-    curves: dict[str, list[list[metrics.Point]]] = {}
-    of_set: list[str] = []
-    for name in sets:
-        for label, picture in pictures(folder, name):
-            print(f"\r{name} {label}\033[K", end="", file=sys.stderr, flush=True)
-            grey = metrics.luma(picture)
-            of_set.append(name)
-            curves.setdefault("ours", []).append(our_curve(grey))
-            for peer in codecs:
-                curves.setdefault(peer.name, []).append(peer_curve(peer, grey))
+def rate_distortion(folder: Path, sets: list[str], names: str | None, cache: Path, jobs: int) -> Iterator[str]:
+    """BD-rates against JPEG and of ours against each peer, and the mean curves."""
+    files = [(name, path) for name in sets for path in headline_paths(folder, name)]
+    of_set = np.array([name for name, _ in files])
+    found: list[Curves] = []
+    for curves in peers.spread(curves_of, jobs, [path for _, path in files], repeat(names), repeat(cache)):
+        found.append(curves)
+        print(f"\r{len(found)} of {len(files)} pictures\033[K", end="", file=sys.stderr, flush=True)
+    codecs = list(found[0])
     yield "## Rate-distortion\n"
-    yield f"BD-rate against JPEG, {RATES[0]} to {RATES[1]} bpp, per cent; negative is better.\n"
+    yield f"BD-rate, {RATES[0]} to {RATES[1]} bpp of the second one, per cent; negative is better.\n"
     yield "| | " + " | ".join([*sets, "all"]) + " |"
     yield "|---" * (len(sets) + 2) + "|"
-    for name, own in curves.items():
-        values = np.array([metrics.bd_rate(c, j, *RATES) for c, j in zip(own, curves["jpeg"], strict=True)])
-        means = [np.nanmean(values[np.array(of_set) == s]) for s in sets] + [np.nanmean(values)]
-        yield f"| {name} | " + " | ".join(f"{m:.1f}" for m in means) + " |"
-    yield "\nMean PSNR where both ours and JPEG reach the rate; our rate against JPEG's at JPEG's PSNR, per cent.\n"
-    yield "| bpp | " + " | ".join(curves) + " | rate |"
-    yield "|---" * (len(curves) + 2) + "|"
+    pairs = [(name, "jpeg") for name in codecs if name != "jpeg"]
+    pairs += [(OURS, name) for name in codecs if name not in (OURS, "jpeg")]
+    for own, other in pairs:
+        values = np.array([metrics.bd_rate(curves[own], curves[other], *RATES) for curves in found])
+        means = [np.nanmean(values[of_set == s]) for s in sets] + [np.nanmean(values)]
+        yield f"| {own} against {other} | " + " | ".join(f"{m:.1f}" for m in means) + " |"
+    yield "\nMean PSNR over the pictures on which all reach the rate, and how many these are. Rate: what our mean curve"
+    yield "takes for JPEG's mean PSNR, over the pictures on which JPEG reaches the rate, per cent of JPEG's.\n"
+    yield "| bpp | " + " | ".join(codecs) + " | pictures | rate |"
+    yield "|---" * (len(codecs) + 3) + "|"
     for rate in TABLE_RATES:
-        at = np.array([[metrics.at(c, rate) for c in own] for own in curves.values()])
-        both = ~np.isnan(at[: 1 + list(curves).index("jpeg")]).any(0)
-        means = [f"{np.nanmean(row[both]):.2f}" for row in at]
-        ratios = []
-        for mine, jpeg in zip(curves["ours"], curves["jpeg"], strict=True):
-            level = metrics.at(jpeg, rate)
-            points = metrics.frontier(mine)
-            if points and points[0]["psnr"] <= level <= points[-1]["psnr"]:
-                logs = np.interp(level, [p["psnr"] for p in points], [np.log(p["bpp"]) for p in points])
-                ratios.append(logs - np.log(rate))
-        yield f"| {rate} | " + " | ".join(means) + f" | {100 * np.expm1(np.mean(ratios)):.1f} |"
+        at = np.array([[metrics.at(curves[name], rate) for name in codecs] for curves in found])
+        all_reach = ~np.isnan(at).any(1)
+        means = [f"{m:.2f}" for m in at[all_reach].mean(0)] if all_reach.any() else ["-"] * len(codecs)
+        jpeg_reaches = [curves for curves in found if not np.isnan(metrics.at(curves["jpeg"], rate))]
+        level = np.mean([metrics.at(curves["jpeg"], rate) for curves in jpeg_reaches])
+        mean_curve = [
+            {"bpp": bpp, "psnr": float(np.mean([metrics.at(curves[OURS], bpp) for curves in jpeg_reaches]))}
+            for bpp in np.geomspace(OUR_RATES[0] * 1.05, OUR_RATES[-1] * 0.95, 60)
+        ]
+        ratio = 100 * rate_at(mean_curve, float(level)) / rate - 100
+        cell = "-" if np.isnan(ratio) else f"{ratio:.1f}"
+        yield f"| {rate} | " + " | ".join(means) + f" | {all_reach.sum()} | {cell} |"
 
 
 def lossless(folder: Path, sets: list[str]) -> Iterator[str]:
@@ -207,17 +210,15 @@ def speed(folder: Path) -> Iterator[str]:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)
+    peers.add_peer_options(parser)
     parser.add_argument("--sets", default=",".join(HEADLINE_SETS))
-    parser.add_argument("--peers", default="jpeg", help="jpeg, webp, jpeg2000, avif, jpegxl")
     parser.add_argument("--parts", default="rd,lossless,progressive,speed")
     parser.add_argument("--out", default=str(RESULTS / "refinement"))
     options = parser.parse_args(argv)
     folder, sets, parts = data_folder(options.data), options.sets.split(","), options.parts.split(",")
-    known = peers.registry()
-    codecs = [known[name] for name in options.peers.split(",") if name in known]
-    lines = ["# Refinement"]
+    lines = ["# Refinement\n", *(f"- {peer.label}: {peer.version}" for peer in peers.chosen(options.peers)), ""]
     if "rd" in parts:
-        lines += rate_distortion(folder, sets, codecs)
+        lines += rate_distortion(folder, sets, options.peers, Path(options.cache), options.jobs)
     if "lossless" in parts:
         lines += lossless(folder, sets)
     if "progressive" in parts:

@@ -6,7 +6,6 @@ The public API is `compress`, `refine`, `decompress` and `describe`; everything 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,7 @@ from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
 from onboard.options import VERSION as __version__
-from onboard.planes import check_picture, choose_window, enlarge, strips
+from onboard.planes import check_picture, choose_window
 from onboard.wire import (
     MAX_PACKET,
     MAX_QUALITY,
@@ -39,7 +38,6 @@ from onboard.wire import (
     index_of,
     quality_of,
     scan,
-    unpack,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +90,8 @@ def compress(
         budget: most bytes of the whole stream, from the smallest preview up: layers are added where they help. At most
             one of budget, bpp and quality may be given.
         bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given.
-        quality: 0 (coarsest) to 100 (finest), halves count, instead of a size: a preview of the two base layers.
+        quality: 0 (coarsest) to 200 (lossless), halves count, instead of a size: up to 100 a preview of the two base
+            layers, from there on a refinement that is better than the finest preview.
         lossless: every sample exactly, behind a preview of which quality and scale may be given.
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
@@ -122,7 +121,9 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    _check_quality(quality)
+    _check_quality(quality, _progressive.LOSSLESS_QUALITY)
+    if quality == _progressive.LOSSLESS_QUALITY:
+        lossless, quality = True, None
     if lossless and (budget is not None or bpp is not None):
         raise InputError("a lossless stream has the size that it needs: give no budget")
     if quality is None and not lossless:
@@ -160,12 +161,17 @@ def compress(
     fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
     if lossless:
         return b"".join(_progressive.lossless(job, None if quality is None else index_of(quality), fixed))
+    preview = bool(protection or overhead or order == "spread")  # for a radio: it has no layers above 1
+    if quality is not None and quality > MAX_QUALITY:
+        if preview or fixed:
+            raise InputError(f"quality {quality}: above {MAX_QUALITY} there is scale 1 only, and nothing for a radio")
+        return b"".join(_progressive.at_quality(job, quality))
     if quality is not None:
         return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    if protection or overhead or order == "spread":  # a preview for a radio has no layers above 1
-        return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
-    return b"".join(_progressive.fit(job, budget, fixed, _luma_error))
+    if preview:
+        return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _progressive.luma_error).packets))
+    return b"".join(_progressive.fit(job, budget, fixed))
 
 
 def refine(
@@ -248,7 +254,7 @@ def compress_stream(
     check_picture(picture)
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
-    _check_quality(quality)
+    _check_quality(quality, MAX_QUALITY)
     known = _model(model)
     description = Description(
         picture_id=_check_id("image id", image_id),
@@ -334,22 +340,6 @@ def _budget(picture: np.ndarray, budget: int | None, bpp: float) -> int:
     return budget
 
 
-def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
-    """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
-    assert isinstance(job, _encoder.Job)
-    parsed = [unpack(p)[0] for p in packets]
-    coded = Decoding(parsed[0].description, job.model)
-    coded.add(parsed)
-    target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
-    ours = enlarge(coded.plain()[0], target, parsed[0].description.scale_log2, scale_log2)
-    total, top = 0.0, 0
-    for _, _, strip in strips(job.picture, target):
-        difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
-        total += float(np.vdot(difference, difference))
-        top += strip.shape[0]
-    return total
-
-
 def _scale_log2(scale: int) -> int:
     if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
         raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
@@ -362,9 +352,9 @@ def _interleave_log2(interleave: int) -> int:
     return interleave.bit_length() - 1
 
 
-def _check_quality(quality: float | None) -> None:
-    if quality is not None and not 0 <= quality <= MAX_QUALITY:
-        raise InputError(f"quality {quality}: must be 0 (coarsest) to {MAX_QUALITY} (finest)")
+def _check_quality(quality: float | None, finest: int) -> None:
+    if quality is not None and not 0 <= quality <= finest:
+        raise InputError(f"quality {quality}: must be 0 (coarsest) to {finest} (finest)")
 
 
 def _check_id(name: str, value: int) -> int:

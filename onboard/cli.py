@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--budget", type=byte_size, metavar="N", help="most bytes: 1500, 2k, 2kB, 2KiB")
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
-    size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
+    size.add_argument(
+        "--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest preview) to 200 (lossless)"
+    )
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
     parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")

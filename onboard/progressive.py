@@ -10,37 +10,45 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job, Packer
-from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, LAYER_STEPS
+from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS
 from onboard.model import Model
-from onboard.planes import plane_count
-from onboard.rate import ErrorOf, fit_budget
+from onboard.planes import enlarge, plane_count, strips
+from onboard.rate import Job as RateJob
+from onboard.rate import fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
+    COUNTED_BLOCKS,
+    DEAD_ZONE,
+    LOSSLESS_LEAST_PACKET,
     Coefficients,
+    Grain,
     Part,
     base_index,
-    find_step,
+    lossless_bits,
     lossless_planes,
     lossless_sections,
     source_planes,
 )
-from onboard.wire import BLOCK, Packet, pack, unpack
+from onboard.spend import COARSEST, START_STEP, BitsOf, counted, find_step, first, spend
+from onboard.wire import BLOCK, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
+LOSSLESS_QUALITY = 2 * MAX_QUALITY
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-PREVIEW_BPP = 0.12  # up to here the search must be quick: a refinement is only tried when the base alone is finer than
-FULL_INDEX = 70  # this, so nearly saturated; from there on when it is finer than
-BUSY_INDEX = 100
-SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
-START_STEP = 64
-FINER_TRIES = 2
-REBASES = 4
+LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
+SHOWN_BETTER = 1.2  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
+MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
+QUICK_BLOCKS = 2048  # counted for that question
+REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
-FINER_TRIES = 2  # steps finer than the counts say, coded all the same: counts are of samples, and cautious
+LOSSLESS_DOUBT = 1.2  # a lossless stream is only made when it is counted to be at most so many times the budget
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
@@ -65,33 +73,38 @@ def with_tag(packets: Iterable[bytes], tag: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Shot:
-    """Layer 0 alone as the base, and what it does not foretell, ready to be coded at any step."""
+    """Layer 0 alone as the base, and what it does not foretell, ready to be coded at any grain."""
 
     job: Job
     index: int
     base: list[bytes]
     coefficients: list[Coefficients]
 
+    @cached_property
+    def bits_of(self) -> BitsOf:
+        return counted(self.coefficients)
+
     @property
     def base_size(self) -> int:
         return sum(map(len, self.base))
 
-    def packets(self, step: int) -> list[bytes]:
+    def packets(self, grain: Grain) -> list[bytes]:
         tag = self.job.tag
         if tag is None:
-            tag = retag(unpack(self.base[0])[0].description.tag, step)
+            own = (grain.dead_zone,) if grain.dead_zone != DEAD_ZONE else ()
+            tag = retag(unpack(self.base[0])[0].description.tag, grain.step, *own)
         base = with_tag(self.base, tag)
         packer = Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
         for c in self.coefficients:
-            c.sections(step, packer)
+            c.sections(grain, packer)
         return base + packer.packed()
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
-        return self.coefficients[0].measure(step)[2]
+        return self.coefficients[0].measure(Grain(step))[2]
 
 
-def make_shot(job: Job, step: int) -> Shot:
+def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step)
     base = job.packets(0, index, effort=ALL_GROUP_1)
@@ -102,56 +115,110 @@ def make_shot(job: Job, step: int) -> Shot:
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
         for p in range(plane_count(d.colour))
     ]
-    return Shot(job, index, base, [Coefficients(part, d) for part in parts])
+    return Shot(job, index, base, [Coefficients(part, d, counted_blocks) for part in parts])
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:
     """Layer 0, and layer 2 for every block at a step (see LAYER_STEPS)."""
-    return make_shot(job, step).packets(step)
+    return make_shot(job, step).packets(Grain(step))
 
 
 def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
-    """The base and the finest refinement step that fit the budget together; None when none does."""
-    step, seen = START_STEP, set()
+    """The base and the finest refinement step that fit the budget together, by counts; None when none does."""
+    sample, step = job.sample(), START_STEP
+    if sample is not job:  # the first guess is that of a small part of a large picture
+        found = _fit_shot(sample, budget * sample.pixels // job.pixels, step)
+        if found is None:
+            return None
+        step = found[1]
+    return _fit_shot(job, budget, step)
+
+
+def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BLOCKS) -> tuple[Shot, int] | None:
+    """The same from a guess of the step."""
+    seen = set()
     for _ in range(REBASES):
-        shot = make_shot(job, step)
+        shot = make_shot(job, step, counted_blocks)
         bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
-        found = find_step(shot.coefficients, bits)
-        if base_index(found) == shot.index or found in seen:
-            return (shot, found) if bits > 0 else None
-        step = found
-    return (shot, find_step(shot.coefficients, bits)) if bits > 0 else None
+        step = find_step(shot.bits_of, bits, step)
+        if abs(base_index(step) - shot.index) <= CLOSE_INDEX or step in seen:
+            break
+    return (shot, step) if bits > 0 else None
 
 
-def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[bytes]:
+def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
+    """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
+    assert isinstance(job, Job)
+    decoding, packet = parse(packets, job.model)
+    target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
+    ours = enlarge(decoding.plain()[0], target, packet.description.scale_log2, scale_log2)
+    total, top = 0.0, 0
+    for _, _, strip in strips(job.picture, target):
+        difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
+        total += float(np.vdot(difference, difference))
+        top += strip.shape[0]
+    return total
+
+
+def at_quality(job: Job, quality: float) -> list[bytes]:
+    """A stream between the finest preview and a lossless one; the coarsest is just better than that preview."""
+    finest = luma_error(job, job.packets(0, 0), 0) / MUST_BE_BETTER
+    shot = make_shot(job, START_STEP)
+    as_good = first(0, COARSEST, lambda step: shot.error(step) > finest) - 1
+    return single_shot(job, max(round(as_good * (LOSSLESS_QUALITY - quality) / (LOSSLESS_QUALITY - MAX_QUALITY)), 0))
+
+
+def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     """The best stream of at most `budget` bytes: a base alone, or a base and a refinement made for each other.
 
     Args:
         scale_log2: of the base, None to choose; any scale but 1 asks for a base alone.
-        error: squared error of a base's luma at scale 1.
 
     Raises:
         BudgetError: no stream is that small.
     """
-    bpp = 8 * budget / job.pixels
     deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
     layers = scale_log2 in (None, 0) and not deep_colour
     alone: list[bytes] | None = None
-    if not (layers and bpp >= LAYERS_ONLY_FROM):
-        choice = fit_budget(job, budget, scale_log2, job.model.price, error)
+    if not (layers and 8 * budget >= LAYERS_ONLY_FROM * job.pixels):
+        choice = fit_budget(job, budget, scale_log2, job.model.price, luma_error)
         alone = choice.packets
-        if not layers or choice.scale_log2 or choice.index >= (BUSY_INDEX if bpp > PREVIEW_BPP else FULL_INDEX):
+        if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
             return alone
-    shot = fit_shot(job, budget)
-    if alone is not None and shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
-        return alone
-    if shot is not None:
-        for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
-            packets = shot[0].packets(step)
-            if sum(map(len, packets)) <= budget:
-                return packets
-    return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, error).packets
+        sample = job.sample()
+        if sample is not job and not _layers_win(sample, choice.index):
+            return alone
+    exact = _lossless_within(job, budget, scale_log2)
+    if exact is not None:
+        return exact
+    found = fit_shot(job, budget)
+    if found is not None:
+        shot, step = found
+        if alone is not None and luma_error(job, alone, 0) <= SHOWN_BETTER * shot.error(step):
+            return alone
+        packets, size = spend(budget, step, shot.bits_of, shot.packets)
+        if size <= budget:
+            return packets
+    return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
+
+
+def _layers_win(sample: Job, index: int) -> bool:
+    """Whether a base and a refinement are better than a base alone of this index, on a small part of a picture."""
+    packets = sample.packets(0, index)
+    found = _fit_shot(sample, sum(map(len, packets)), START_STEP, QUICK_BLOCKS)
+    return found is not None and luma_error(sample, packets, 0) > SHOWN_BETTER * found[0].error(found[1])
+
+
+def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:
+    """The lossless stream if it fits the budget."""
+    extended = header_size(job.base, job.extensions) - header_size(job.base, ())
+    if job.packet_size < LOSSLESS_LEAST_PACKET + extended:
+        return None
+    if lossless_bits(job.picture, job.base) > 8 * LOSSLESS_DOUBT * budget:
+        return None
+    packets = lossless(job, None, scale_log2)
+    return packets if sum(map(len, packets)) <= budget else None
 
 
 def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> list[bytes]:

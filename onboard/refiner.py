@@ -31,18 +31,35 @@ from onboard.reference import (
 from onboard.tables import lossless_codes, refinement_codes
 from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
 
-# What a coefficient must have, in 1/64 steps, to be sent as 1: more behind a long run, which is dear to say.
-LEAST_ONE, RUN_PRICE, DEAR_RUN = 40, 28, 24
+# What a coefficient must have, in 1/1024 steps, to be sent as 1: more behind a long run, which is dear to say. The dead
+# zone goes from its best value to a little over a step: this is what uses up a budget between two steps. Noise needs
+# the fine unit.
+DEAD_ZONE, WIDEST_DEAD_ZONE = 640, 1200
+RUN_PRICE, DEAR_RUN = 448, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
 COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it, for the choice of step and table set
+COUNTED_ROWS = 16  # of blocks of a plane, for what lossless coding takes
 SECTION_BLOCKS = 1024  # about what a section holds
 LOSSLESS_LEAST_PACKET = 300  # bytes that surely hold the dearest block of 16-bit samples
 
 
-def thresholds(step: int) -> np.ndarray:
+@dataclass(frozen=True, order=True)
+class Grain:
+    """How finely a refinement is coded: the finer of two is the one of the smaller step, then dead zone.
+
+    Attributes:
+        step: index into LAYER_STEPS, of luma.
+        dead_zone: what a coefficient must have to be sent as 1, in 1/1024 steps.
+    """
+
+    step: int
+    dead_zone: int = DEAD_ZONE
+
+
+def thresholds(step: int, dead_zone: int = DEAD_ZONE) -> np.ndarray:
     """int64 (64,): by the zeros before it, what a coefficient must have to become 1. `step` indexes LAYER_STEPS."""
     run = np.minimum(np.arange(64, dtype=np.int64), DEAR_RUN)
-    return np.maximum(LAYER_STEPS[step] * (LEAST_ONE * DEAR_RUN + RUN_PRICE * run) // (64 * DEAR_RUN), 1)
+    return np.maximum(LAYER_STEPS[step] * (dead_zone * DEAR_RUN + RUN_PRICE * run) // (1024 * DEAR_RUN), 1)
 
 
 def base_index(step: int) -> int:
@@ -80,8 +97,8 @@ def plane_step(step: int, plane: int) -> int:
 class Coefficients:
     """Transformed residual of a part, cut into the grids that its sections will run through."""
 
-    def __init__(self, part: Part, description: Description) -> None:
-        self.part = part
+    def __init__(self, part: Part, description: Description, counted_blocks: int = COUNTED_BLOCKS) -> None:
+        self.part, self.counted_blocks = part, counted_blocks
         self.grids: list[tuple[int, SectionGrid, np.ndarray]] = []
         shape = layer_grid(description, part.plane)
         depth = depth_of(description)
@@ -91,19 +108,20 @@ class Coefficients:
             forward(part.source, part.base, local, part.rect.columns, work_arrays(depth), out)
             self.grids.append((phase, grid, out))
 
-    def measure(self, step: int) -> tuple[int, float, float]:
-        """(best table set, bits, squared error in samples) at a step, from a share of the blocks."""
+    def measure(self, grain: Grain) -> tuple[int, float, float]:
+        """(best table set, bits, squared error in samples) at a grain, from a share of the blocks."""
         counts = np.zeros(SET_SYMBOLS, np.int64)
         total = sum(len(c) for _, _, c in self.grids)
-        stride = max(total // COUNTED_BLOCKS, 1)
-        at = plane_step(step, self.part.plane)
+        stride = max(total // self.counted_blocks, 1)
+        at = plane_step(grain.step, self.part.plane)
+        least = thresholds(at, grain.dead_zone)
         raw, error, seen = 0, 0.0, 0
         for _, grid, coefficients in self.grids:
             masks = np.empty(len(coefficients), np.uint64)
             for begin in range(0, len(coefficients), SECTION_BLOCKS * stride):
                 end = min(begin + SECTION_BLOCKS, len(coefficients))
                 more, wrong = count_refinement(
-                    coefficients, LAYER_STEPS[at], thresholds(at), grid.rows, grid.columns, begin, end, masks, counts
+                    coefficients, LAYER_STEPS[at], least, grid.rows, grid.columns, begin, end, masks, counts
                 )
                 raw, error, seen = raw + more, error + wrong, seen + end - begin
         bits = refinement_codes().lengths.astype(np.int64) @ counts
@@ -111,17 +129,18 @@ class Coefficients:
         share = total / max(seen, 1)
         return best, share * (int(bits[best]) + raw), share * error / 256
 
-    def sections(self, step: int, packer: Packer) -> None:
-        """Code everything at a step into a packer."""
-        table_set = self.measure(step)[0]
-        at = plane_step(step, self.part.plane)
+    def sections(self, grain: Grain, packer: Packer) -> None:
+        """Code everything at a grain into a packer."""
+        table_set = self.measure(grain)[0]
+        at = Grain(plane_step(grain.step, self.part.plane), grain.dead_zone)
         for phase, grid, coefficients in self.grids:
-            header = LayerHeader(self.part.reference, table_set, at, grid.left, grid.span).pack()
+            header = LayerHeader(self.part.reference, table_set, at.step, grid.left, grid.span).pack()
             self._grid_sections(phase, grid, coefficients, header, at, packer)
 
     def _grid_sections(
-        self, phase: int, grid: SectionGrid, coefficients: np.ndarray, header: bytes, at: int, packer: Packer
+        self, phase: int, grid: SectionGrid, coefficients: np.ndarray, header: bytes, at: Grain, packer: Packer
     ) -> None:
+        step, least = LAYER_STEPS[at.step], thresholds(at.step, at.dead_zone)
         words = refinement_codes().words[header[0] & 7]
         keep = np.full(len(coefficients), 64, np.uint8)
         masks = np.empty(len(coefficients), np.uint64)
@@ -131,9 +150,8 @@ class Coefficients:
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
             out = np.empty(limit + SLACK, np.uint8)
             end, used = code_refinement(
-                coefficients, LAYER_STEPS[at], thresholds(at), keep, grid.rows, grid.columns, begin, words, masks, out,
-                limit,
-            )  # fmt: skip
+                coefficients, step, least, keep, grid.rows, grid.columns, begin, words, masks, out, limit
+            )
             if end == begin:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
@@ -185,18 +203,6 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
     return [np.ascontiguousarray(picture)]
 
 
-def find_step(coefficients: Sequence[Coefficients], bits: float) -> int:
-    """The finest step at which the parts take at most `bits`, by symbol counts and code lengths."""
-    low, high = -1, len(LAYER_STEPS) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if sum(c.measure(middle)[1] for c in coefficients) <= bits:
-            high = middle
-        else:
-            low = middle
-    return high
-
-
 def lossless_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:
     """The planes of layer 15 padded to whole blocks: grey, or R, G, B after a reversible decorrelation."""
     if description.colour == Colour.GREY:
@@ -224,7 +230,7 @@ def lossless_sections(planes: Sequence[np.ndarray], rect: Rect, description: Des
     shape = (-(-description.height // BLOCK), -(-description.width // BLOCK))
     codes = lossless_codes()
     for plane, samples in enumerate(planes):
-        table_set = _lossless_set(samples, half)
+        table_set = _lossless_cost(samples, half)[0]
         words = codes.words[table_set]
         joined = description.interleave_log2 == 0
         for phase, grid in part_grids(rect, shape, description.interleave_log2):
@@ -251,15 +257,30 @@ def lossless_sections(planes: Sequence[np.ndarray], rect: Rect, description: Des
                 begin = end
 
 
-def _lossless_set(samples: np.ndarray, half: int) -> int:
-    """The table set with the fewest bits, judged by some rows of blocks."""
+def lossless_bits(picture: np.ndarray, description: Description) -> float:
+    """About what layer 15 takes, from some rows of blocks; rather too much, for these cannot refer to each other."""
+    rows = range(0, len(picture), BLOCK)[:: max(len(picture) // (BLOCK * COUNTED_ROWS), 1)]
+    part = np.concatenate([picture[top : top + BLOCK] for top in rows])
+    half = 1 << (depth_of(description) - 1)
+    found = sum(_lossless_cost(samples, half)[1] for samples in lossless_planes(part, description))
+    return found * len(picture) / len(part)
+
+
+def _lossless_cost(samples: np.ndarray, half: int) -> tuple[int, float]:
+    """(table set with the fewest bits, these bits), from some rows of blocks of a plane."""
     codes = lossless_codes()
     rows, columns = samples.shape[0] // BLOCK, samples.shape[1] // BLOCK
     counts = np.zeros(LOSSLESS_SYMBOLS, np.int64)
     room = BLOCK * samples.shape[1] * 4
     out = np.empty(room + LOSSLESS_SLACK, np.uint8)
-    for row in range(0, rows, max(rows // 16, 1)):
+    flat = np.empty(columns, np.uint8)
+    chosen = range(0, rows, max(rows // COUNTED_ROWS, 1))
+    coded = 0
+    for row in chosen:
         blocks = np.arange(row * columns, (row + 1) * columns, dtype=np.int32)
-        flat = np.empty(columns, np.uint8)
-        code_lossless(samples, half, blocks, 1, columns, True, 0, codes.words[0], flat, out, room, counts)
-    return int((codes.lengths.astype(np.int64) @ counts).argmin())
+        coded += 8 * code_lossless(
+            samples, half, blocks, 1, columns, True, 0, codes.words[0], flat, out, room, counts
+        )[1]  # fmt: skip
+    bits = codes.lengths.astype(np.int64) @ counts
+    best = int(bits.argmin())
+    return best, float(coded + bits[best] - bits[0]) * rows / len(chosen)

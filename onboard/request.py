@@ -10,10 +10,11 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.encoder import Packer
 from onboard.errors import BudgetError, InputError
-from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, LAYER_STEPS, NORMATIVE
+from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, NORMATIVE
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
-from onboard.refiner import Coefficients, Part, find_step, lossless_planes, lossless_sections, source_planes
+from onboard.refiner import Coefficients, Grain, Part, lossless_planes, lossless_sections, source_planes
+from onboard.spend import START_STEP, counted, find_step, spend
 from onboard.wire import BLOCK, MAX_PACKET, Colour, Extension
 
 Region = tuple[int, int, int, int]  # x, y, width, height in samples
@@ -67,18 +68,20 @@ class Request:
     def refine(self, budget: int) -> list[bytes]:
         """The best refinement of at most `budget` bytes. Raises BudgetError, InputError."""
         parts = [Coefficients(part, self.base.description) for part in self._parts()]
-        overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
-        step = find_step(parts, 8 * (SAFETY * budget - overhead))
-        least = 0
-        for coarser in range(step, len(LAYER_STEPS)):
+        bits_of = counted(parts)
+
+        def make(grain: Grain) -> list[bytes]:
             packer = self._packer()
             for c in parts:
-                c.sections(coarser, packer)
-            packets = packer.packed()
-            least = sum(map(len, packets))
-            if least <= budget:
-                return packets
-        raise BudgetError(budget, least)
+                c.sections(grain, packer)
+            return packer.packed()
+
+        overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
+        start = find_step(bits_of, 8 * (SAFETY * budget - overhead), START_STEP)
+        packets, size = spend(budget, start, bits_of, make)
+        if size > budget:
+            raise BudgetError(budget, size)
+        return packets
 
     def lossless(self) -> list[bytes]:
         """Layer 15 of what is asked for and has not been sent."""

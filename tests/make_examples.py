@@ -10,7 +10,10 @@ import numpy as np
 
 import onboard
 from onboard.decoder import Decoding
+from onboard.layer_header import LAYER_STEPS, unpack_header
+from onboard.layers import Layers
 from onboard.model import default_model
+from onboard.tables import LOSSLESS_SETS, REFINE_SETS
 from onboard.wire import pack, scan
 from tests.make_vectors import colour_scene, scene
 
@@ -28,6 +31,21 @@ def colour_packet() -> list[bytes]:
     return [onboard.compress(colour_scene(9, 10, 4), quality=40, image_id=0x0102, tag=0x0304)]
 
 
+def bar(height: int, width: int) -> np.ndarray:
+    """A slope with a bright bar on it: uint8 (height, width)."""
+    y, x = np.mgrid[:height, :width]
+    return (60 + 3 * x + 2 * y + 70 * ((y > 1) & (y < 5) & (x > 3) & (x < 13))).astype(np.uint8)
+
+
+def layered_packets() -> list[bytes]:
+    """A grey picture of 16x8 pixels: a preview, a refinement of it, its right block without loss."""
+    picture = bar(8, 16)
+    preview = onboard.compress(picture, quality=0, image_id=1, tag=2)
+    refinement = onboard.refine(picture, preview, budget=42)
+    exact = onboard.refine(picture, preview + refinement, lossless=True, regions=[(8, 0, 8, 8)])
+    return [preview, refinement, exact]
+
+
 def hex_lines(data: bytes) -> str:
     return "\n".join(" ".join(f"{b:02X}" for b in data[i : i + 16]) for i in range(0, len(data), 16))
 
@@ -36,20 +54,52 @@ def rows(values: np.ndarray) -> str:
     return "\n".join(" ".join(f"{v:4d}" for v in line) for line in values)
 
 
-def example(packets: list[bytes]) -> str:
-    """The text between the markers: packets in hex, what they mean, the picture's upper left corner."""
-    parsed = [scan(p)[0][0] for p in packets]
-    decoding = Decoding(parsed[0].description, default_model())
-    decoding.add(parsed)
+def hex_of_packets(packets: list[bytes]) -> list[str]:
+    """Every packet in hex and its sections."""
     parts = []
-    for number, (data, packet) in enumerate(zip(packets, parsed, strict=True), 1):
+    for number, data in enumerate(packets, 1):
         parts.append(f"Packet {number}, {len(data)} bytes:\n\n```\n{hex_lines(data)}\n```\n")
-        for s in packet.sections:
+        for s in scan(data)[0][0].sections:
             payload = s.payload.hex(" ").upper() or "nothing"
             parts.append(
                 f"- plane {s.plane}, layer {s.layer}, phase {s.phase}, first block {s.first}: payload {payload}"
             )
         parts.append("")
+    return parts
+
+
+def layered_example(packets: list[bytes]) -> str:
+    """The text between the markers: packets in hex, the coefficients, the picture after each packet."""
+    parts = hex_of_packets(packets)
+    refinement, exact = (scan(p)[0][0].sections[0] for p in packets[1:])
+    header = unpack_header(refinement.payload, refinement.layer, REFINE_SETS)[0]
+    parts.append(
+        f"Packet 2: reference {header.reference}, set {header.table_set}, step {header.step}, which is "
+        f"{LAYER_STEPS[header.step]} sixteenths. The coefficients of both blocks in scan order, up to the last that is "
+        "not zero:\n"
+    )
+    layers = Layers(scan(packets[1])[0][0].description, 1)
+    layers.add(refinement, scan(packets[1])[0][0].index)
+    values = layers.sections[0][0].values
+    lines = [" ".join(map(str, v[: np.flatnonzero(v)[-1] + 1])) for v in values]
+    parts.append("```\n" + "\n".join(lines) + "\n```\n")
+    header = unpack_header(exact.payload, exact.layer, LOSSLESS_SETS)[0]
+    parts.append(
+        f"Packet 3: reference {header.reference}, set {header.table_set}, step {header.step}, a region with left "
+        f"{header.left} and span - 1 = {(header.span or 0) - 1}.\n"
+    )
+    for count, title in ((1, "packet 1"), (2, "packets 1 and 2"), (3, "packets 1 to 3")):
+        picture = onboard.decompress(b"".join(packets[:count]), enhance="plain").image
+        parts.append(f"The picture after {title}:\n\n```\n{rows(picture)}\n```\n")
+    return "\n".join(parts)
+
+
+def example(packets: list[bytes]) -> str:
+    """The text between the markers: packets in hex, what they mean, the picture's upper left corner."""
+    parsed = [scan(p)[0][0] for p in packets]
+    decoding = Decoding(parsed[0].description, default_model())
+    decoding.add(parsed)
+    parts = hex_of_packets(packets)
     for number, (state, latents) in enumerate(zip(decoding.planes, decoding.latents(), strict=True)):
         shape = (state.rows, state.columns)
         parts.append(
@@ -66,12 +116,21 @@ def example(packets: list[bytes]) -> str:
     return "\n".join(parts)
 
 
+def examples() -> dict[str, str]:
+    """What stands behind each marker."""
+    return {
+        "grey": example(two_packets()),
+        "rgb": example(colour_packet()),
+        "layers": layered_example(layered_packets()),
+    }
+
+
 def main() -> None:
     text = FORMAT.read_text()
-    for name, packets in (("grey", two_packets()), ("rgb", colour_packet())):
+    for name, content in examples().items():
         marker = f"<!-- example: {name} -->"
         pattern = re.escape(marker) + r".*?(?=\n##|\Z)"
-        text = re.sub(pattern, lambda _, m=marker, p=packets: f"{m}\n\n{example(p)}", text, flags=re.S)
+        text = re.sub(pattern, lambda _, m=marker, c=content: f"{m}\n\n{c}", text, flags=re.S)
     FORMAT.write_text(text.rstrip() + "\n")
 
 

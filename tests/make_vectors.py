@@ -61,16 +61,16 @@ CASES = {
 
 # name: (picture, options of onboard.compress, options of each onboard.refine of what was sent before)
 LAYER_CASES = {
-    "grey-refined": (lambda: scene(83, 121, 21), {"bpp": 1.0, "packet_size": 300}, []),
-    "grey-refined-phases": (lambda: scene(97, 150, 22), {"bpp": 0.8, "packet_size": 150, "interleave": 4}, []),
-    "rgb-refined": (lambda: colour_scene(75, 110, 23), {"bpp": 1.5}, []),
+    "grey-fitted": (lambda: scene(83, 121, 21), {"bpp": 1.0, "packet_size": 300}, []),
+    "grey-fitted-phases": (lambda: scene(97, 150, 22), {"bpp": 0.8, "packet_size": 150, "interleave": 4}, []),
+    "rgb-fitted": (lambda: colour_scene(75, 110, 23), {"bpp": 1.5}, []),
     "deep-refined": (lambda: deep_scene(90, 140, 24), {"bpp": 1.2, "no_data": True}, []),
-    "grey-region": (
+    "grey-region-fitted": (
         lambda: scene(150, 333, 25),
         {"quality": 30, "scale": 2},
         [{"budget": 1500, "regions": [(240, 30, 70, 50)], "packet_size": 200}, {"bpp": 0.5}],
     ),
-    "rgb-region": (
+    "rgb-region-fitted": (
         lambda: colour_scene(121, 203, 26),
         {"quality": 30, "interleave": 2},
         [{"bpp": 1, "regions": [(20, 30, 71, 50), (100, 60, 80, 61)]}, {"lossless": True, "regions": [(0, 0, 30, 40)]}],

@@ -14,17 +14,70 @@ NOISE = np.random.default_rng(4).integers(0, 256, (130, 171), np.uint8)
 PICTURES = {"scene": scene(240, 352, 2), "colour": colour_scene(200, 288, 3), "noise": NOISE}
 
 
+def spent_well(data: bytes, budget: int) -> bool:
+    """What a budget promises. What is left may be too little for the header of one more packet."""
+    return min(budget * (0.97 if budget >= 1000 else 0.9), budget - 32) <= len(data) <= budget
+
+
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("budget", [120, 333, 999, 2000])
 @pytest.mark.parametrize("packet_size", [65535, 100])
 def test_a_budget_is_never_exceeded_and_well_used(name: str, budget: int, packet_size: int) -> None:
-    data = onboard.compress(PICTURES[name], budget=budget, packet_size=packet_size)
-    assert len(data) <= budget
-    share = 0.97 if budget >= 1000 else 0.9
-    if any(section.layer > 1 for packet in scan(data)[0] for section in packet.sections):
-        share = 0.85  # a refinement of noise has few steps to choose from
-    # what is left may be too little for the header of one more packet
-    assert len(data) >= min(budget * share, budget - 32)
+    assert spent_well(onboard.compress(PICTURES[name], budget=budget, packet_size=packet_size), budget)
+
+
+def drawing(height: int, width: int) -> np.ndarray:
+    """Black strokes on white, as letters have."""
+    y, x = np.mgrid[:height, :width]
+    return np.where((y % 14 < 9) & ((x * 5 + y * 3) % 17 < 4) & (x * y % 5 > 1), 0, 255).astype(np.uint8)
+
+
+ALL_RATES = {
+    "photo": lambda: scene(96, 140, 2),
+    "noise": lambda: np.random.default_rng(5).integers(0, 256, (64, 88), np.uint8),
+    "soft noise": lambda: np.clip(np.random.default_rng(6).normal(128, 12, (96, 120)), 0, 255).astype(np.uint8),
+    "flat": lambda: np.full((50, 70), 77, np.uint8),
+    "drawing": lambda: drawing(90, 120),
+    "tiny": lambda: scene(17, 20, 4),
+    "colour": lambda: colour_scene(64, 90, 3),
+    "large": lambda: np.tile(scene(520, 1100, 7), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", ALL_RATES)
+def test_budgets_are_used_from_the_smallest_preview_to_lossless(name: str) -> None:
+    picture = ALL_RATES[name]()
+    exact = len(onboard.compress(picture, lossless=True))
+    last = np.inf
+    for budget in np.geomspace(min(300, exact), exact, 3 if name == "large" else 7).astype(int):
+        data = onboard.compress(picture, budget=int(budget), packet_size=65535 if budget % 2 else 400)
+        layers = [s for p in scan(data)[0] for s in p.sections if s.layer > 1]
+        finest = min((s.payload[1] for s in layers), default=2 * scan(data)[0][0].index) == 0
+        assert spent_well(data, int(budget)) or (len(data) <= budget and finest)
+        error = float(((onboard.decompress(data).image - picture.astype(float)) ** 2).mean())
+        assert error <= (1.05 if picture.size > 1000 else 1.2) * last  # a byte is much of a tiny picture
+        last = error
+    assert (onboard.decompress(onboard.compress(picture, budget=exact)).image == picture).all()
+
+
+@pytest.mark.parametrize("name", ["photo", "drawing", "tiny"])
+def test_a_refinement_uses_its_budget(name: str) -> None:
+    picture = ALL_RATES[name]()
+    sent = onboard.compress(picture, quality=20)
+    for budget in (400, 1500, 3000):
+        more = onboard.refine(picture, sent, budget=budget, packet_size=500)
+        finest = min(s.payload[1] for p in scan(more)[0] for s in p.sections) == 0
+        assert spent_well(more, budget) or (len(more) <= budget and finest)
+
+
+@pytest.mark.parametrize("picture", [scene(96, 140, 2), colour_scene(64, 90, 3)], ids=["grey", "colour"])
+def test_quality_goes_on_from_the_finest_preview_to_lossless(picture: np.ndarray) -> None:
+    streams = [onboard.compress(picture, quality=q) for q in (100, 100.5, 120, 150, 180, 200)]
+    errors = [float(((onboard.decompress(d).image - picture.astype(float)) ** 2).mean()) for d in streams]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] == 0
+    with pytest.raises(InputError, match="radio"):
+        onboard.compress(picture, quality=120, parity=(20, 10))
 
 
 def test_bits_per_pixel_are_a_budget_of_the_full_size_picture() -> None:
@@ -83,7 +136,8 @@ def test_a_given_scale_is_kept() -> None:
         {"budget": 0},
         {"bpp": 0.0},
         {"bpp": float("nan")},
-        {"quality": 101},
+        {"quality": 200.5},
+        {"quality": 150, "scale": 2},
         {"quality": -1},
         {"quality": 50, "scale": "auto"},
         {"quality": 50, "scale": 3},

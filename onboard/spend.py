@@ -1,0 +1,134 @@
+"""A budget to the grain of a refinement: sizes are told by symbol counts and code lengths, and put right by coding.
+
+The search sees a refinement only as two functions of its grain: bits that are counted, cheaply and about, and packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import log
+
+from onboard.layer_header import LAYER_STEPS
+from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Coefficients, Grain
+
+ENOUGH = 0.98  # of the budget: the search stops there
+AIM = 0.993  # of the budget
+CODINGS = 8  # at most: hardly ever more than three
+START_STEP = 80  # some 0.5 bits per pixel of a photo
+COARSEST = len(LAYER_STEPS) - 1
+SIZE_PER_STEP, FIRST_STRIDE = 0.04, 16  # a refinement grows by about this much per finer step: how far to jump
+FIRST_WIDENING = 48  # of the dead zone
+ZONE_TRIES = 6
+CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
+
+BitsOf = Callable[[Grain], float]
+
+
+def counted(coefficients: Sequence[Coefficients]) -> BitsOf:
+    """Bits of parts by their grain, each counted once."""
+    return lru_cache(maxsize=None)(lambda grain: sum(c.measure(grain)[1] for c in coefficients))
+
+
+def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
+    """The finest step that counts at most `bits`; the coarsest when none does."""
+    if bits <= 0:
+        return COARSEST
+    counted_bits: dict[int, float] = {}
+    too_fine, fits = -1, COARSEST
+    step, stride = min(guess, COARSEST - 1), FIRST_STRIDE
+    while fits - too_fine > 1:
+        counted_bits[step] = max(bits_of(Grain(step)), 1)
+        if counted_bits[step] <= bits:
+            fits = step
+        else:
+            too_fine = step
+        if fits in counted_bits and too_fine in counted_bits:  # between two: by the logarithm, but off their ends
+            high, low = log(counted_bits[too_fine] / bits), log(counted_bits[fits] / bits)
+            margin = (fits - too_fine) / 8
+            step = round(too_fine + min(max((fits - too_fine) * high / (high - low), margin), fits - too_fine - margin))
+        else:
+            jump = max(round(abs(log(counted_bits[step] / bits)) / SIZE_PER_STEP), 1)
+            step += min(jump, stride) * (-1 if step == fits else 1)
+            stride *= 2
+        step = min(max(step, too_fine + 1), fits - 1)
+    return fits
+
+
+def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
+    """About the finest grain that counts at most `bits`: between two steps, the finer one with a wider dead zone."""
+    step = find_step(bits_of, bits, guess)
+    best = Grain(step)
+    if step == 0 or bits <= 0:
+        return best
+    narrow, wide, zone = DEAD_ZONE, WIDEST_DEAD_ZONE + 1, DEAD_ZONE + FIRST_WIDENING
+    most = bits_of(Grain(step - 1))
+    for _ in range(ZONE_TRIES):
+        grain = Grain(step - 1, zone)
+        found = bits_of(grain)
+        if found <= bits:
+            best, wide = grain, zone
+            if found >= CLOSE * bits:
+                break
+        else:
+            narrow = zone
+        if wide - narrow <= 1:
+            break
+        slope = max(log(most / max(found, 1)), 1e-6) / (zone - DEAD_ZONE)
+        zone = min(max(zone + round(log(max(found, 1) / (CENTRE * bits)) / slope), narrow + 1), wide - 1)
+    return best
+
+
+def spend(budget: int, start: int, bits_of: BitsOf, make: Callable[[Grain], list[bytes]]) -> tuple[list[bytes], int]:
+    """The finest stream of at most `budget` bytes, to a few per cent.
+
+    Args:
+        start: the step to code first.
+        make: packets of a grain.
+
+    Returns:
+        (packets, their bytes); the smallest that was seen when none is small enough.
+    """
+    made: dict[Grain, list[bytes]] = {}
+    sizes: dict[Grain, int] = {}
+
+    def code(grain: Grain) -> int:
+        made[grain] = make(grain)
+        sizes[grain] = sum(map(len, made[grain]))
+        return sizes[grain]
+
+    grain = Grain(start)
+    while len(made) < CODINGS and grain not in made:
+        size = code(grain)
+        if ENOUGH * budget <= size <= budget or (size <= budget and grain == Grain(0)):
+            break
+        grain = _next(budget, bits_of, sizes)
+    while min(sizes.values()) > budget and max(made).step < COARSEST:  # counts know nothing of what packets cost
+        code(Grain(max(made).step + 1))
+    fitting = [g for g in made if sizes[g] <= budget]
+    best = max(fitting, key=lambda g: sizes[g]) if fitting else min(made, key=lambda g: sizes[g])
+    return made[best], sizes[best]
+
+
+def _next(budget: int, bits_of: BitsOf, sizes: dict[Grain, int]) -> Grain:
+    """The grain that should just fit, by the sizes seen."""
+    aim = AIM * budget
+    fits = max((g for g in sizes if sizes[g] <= budget), key=lambda g: sizes[g], default=None)
+    above = min((g for g in sizes if sizes[g] > budget), key=lambda g: sizes[g], default=None)
+    if fits is not None and above is not None and bits_of(above) > bits_of(fits):
+        slope = (bits_of(above) - bits_of(fits)) / (sizes[above] - sizes[fits])
+        return find_grain(bits_of, bits_of(fits) + slope * (aim - sizes[fits]), fits.step)
+    near = fits or above
+    assert near is not None
+    return find_grain(bits_of, bits_of(near) + 8 * (aim - sizes[near]), near.step)
+
+
+def first(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least number from `low` to `high` for which a monotone condition holds; `high` when it does for none."""
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
