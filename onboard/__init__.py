@@ -97,7 +97,8 @@ def compress(
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
-        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets. By default as an expected loss
+            asks for; else 4 where a size is given in four or more packets of at most 2048 bytes, and 1 elsewhere.
         parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
             towards the size. Any k packets of a group with k source packets restore it.
         order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
@@ -128,7 +129,9 @@ def compress(
     if quality is None and not lossless:
         budget = _budget(picture, budget, DEFAULT_BPP if bpp is None else bpp)
     plan = _expect.plan(expect_loss, expect_burst)
-    interleave_log2 = _interleave_log2(plan.interleave if interleave is None else interleave)
+    if interleave is None:
+        interleave = plan.interleave if expect_loss else _expect.usual_interleave(budget, packet_size)
+    interleave_log2 = _interleave_log2(interleave)
     for name, value in (("image id", image_id), ("tag", tag)):
         if value is not None:
             _check_id(name, value)
@@ -163,9 +166,7 @@ def compress(
     if quality is not None:
         return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    if protection or overhead or order == "spread":  # a preview for a radio has no layers above 1
-        return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
-    return b"".join(_progressive.fit(job, budget, fixed, _luma_error))
+    return b"".join(arrange(_progressive.fit(job, budget, fixed, _luma_error)))
 
 
 def refine(

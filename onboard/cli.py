@@ -38,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest), instead of a size")
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
-    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
+    parser.add_argument(
+        "--interleave",
+        type=int,
+        choices=(1, 2, 4),
+        help="spread neighbouring blocks over packets (default 4 for a size in packets up to 2 KiB, else 1)",
+    )
     parser.add_argument("--stream", action="store_true", help="one pass, byte for byte as a microcontroller codes it")
     parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")

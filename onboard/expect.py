@@ -1,6 +1,7 @@
 """Which interleave and erasure packets to send when a loss is expected: a table, measured by `benchmarks.link`.
 
-The source of every row is benchmarks/results/link.txt: 0.15 bits per pixel in packets of 200 bytes.
+The source of every row is benchmarks/results/link.txt: 0.15 bits per pixel in packets of 200 bytes. Of mixes that are
+alike in the mean, that with the better worst picture is taken.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from onboard.erasure import Protection
 from onboard.errors import InputError
 
 MAX_LOSS = 0.9
-
+SMALL_PACKET = 2048  # bytes; of a radio
+FEW_PACKETS = 4  # have nothing to spread
+SMALL_PACKET_INTERLEAVE: Literal[1, 2, 4] = 4
 
 Order = Literal["layers", "spread"]
 
@@ -62,6 +65,16 @@ class Plan:
     interleave: Literal[1, 2, 4]
     protection: Protection | None
     order: Order
+
+
+def usual_interleave(budget: int | None, packet_size: int) -> Literal[1, 2, 4]:
+    """Interleave where no loss is expected.
+
+    Small packets are a radio's, and a radio loses some: what fits a size is then spread over the picture all the same.
+    It costs 0.2 dB; of pictures that lose one packet in ten the worst stays above 18 dB, where interleave 1 had 14.
+    """
+    small = budget is not None and packet_size <= SMALL_PACKET and budget >= FEW_PACKETS * packet_size
+    return SMALL_PACKET_INTERLEAVE if small else 1
 
 
 def plan(loss: float, burst: float = 1.0) -> Plan:

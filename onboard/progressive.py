@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job, Packer
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, LAYER_STEPS
-from onboard.model import Model
 from onboard.planes import plane_count
 from onboard.rate import ErrorOf, fit_budget
 from onboard.reference import Rect, whole
@@ -36,7 +35,6 @@ FULL_INDEX = 70  # this, so nearly saturated; from there on when it is finer tha
 BUSY_INDEX = 100
 SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 START_STEP = 64
-FINER_TRIES = 2
 REBASES = 4
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -44,23 +42,14 @@ FINER_TRIES = 2  # steps finer than the counts say, coded all the same: counts a
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
-def parse(packets: Iterable[bytes], model: Model) -> tuple[Decoding, Packet]:
-    """What packets of one picture decode to, and the first of them."""
-    parsed = [unpack(p)[0] for p in packets]
-    decoding = Decoding(parsed[0].description, model)
-    decoding.add(parsed)
-    return decoding, parsed[0]
-
-
 def retag(tag: int, *facts: int) -> int:
     """A tag for a stream that adds layers made by these facts to the stream of another tag."""
     return zlib.crc32(struct.pack(f">{len(facts) + 1}I", tag, *facts)) & 0xFFFF
 
 
-def with_tag(packets: Iterable[bytes], tag: int) -> list[bytes]:
+def with_tag(packets: Iterable[Packet], tag: int) -> list[Packet]:
     """The same packets under another tag."""
-    parsed = [unpack(p)[0] for p in packets]
-    return [pack(replace(p, description=replace(p.description, tag=tag))) for p in parsed]
+    return [replace(p, description=replace(p.description, tag=tag)) for p in packets]
 
 
 @dataclass(frozen=True)
@@ -69,22 +58,22 @@ class Shot:
 
     job: Job
     index: int
-    base: list[bytes]
+    base: list[Packet]
     coefficients: list[Coefficients]
 
     @property
     def base_size(self) -> int:
-        return sum(map(len, self.base))
+        return sum(len(pack(p)) for p in self.base)
 
     def packets(self, step: int) -> list[bytes]:
         tag = self.job.tag
         if tag is None:
-            tag = retag(unpack(self.base[0])[0].description.tag, step)
+            tag = retag(self.base[0].description.tag, step)
         base = with_tag(self.base, tag)
-        packer = Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
+        packer = self.job.packer(base[0].description, self.index)
         for c in self.coefficients:
             c.sections(step, packer)
-        return base + packer.packed()
+        return self.job.seal(base + packer.finish())
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
@@ -94,9 +83,10 @@ class Shot:
 def make_shot(job: Job, step: int) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step)
-    base = job.packets(0, index, effort=ALL_GROUP_1)
-    decoding, packet = parse(base, job.model)
-    d = packet.description
+    base = job.sources(index, ALL_GROUP_1)
+    d = base[0].description
+    decoding = Decoding(d, job.model)
+    decoding.add(base)
     sources = source_planes(job.picture, d)
     parts = [
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
@@ -111,11 +101,12 @@ def single_shot(job: Job, step: int) -> list[bytes]:
 
 
 def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
-    """The base and the finest refinement step that fit the budget together; None when none does."""
+    """The base and about the finest refinement step that fit the budget together; None when none does."""
     step, seen = START_STEP, set()
+    room = SAFETY * budget * job.source_share(budget)  # less framing and erasure packets
     for _ in range(REBASES):
         shot = make_shot(job, step)
-        bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
+        bits = 8 * (room - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
         found = find_step(shot.coefficients, bits)
         if base_index(found) == shot.index or found in seen:
@@ -134,7 +125,7 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
     Raises:
         BudgetError: no stream is that small.
     """
-    bpp = 8 * budget / job.pixels
+    bpp = 8 * budget * job.source_share(budget) / job.pixels
     deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
     layers = scale_log2 in (None, 0) and not deep_colour
     alone: list[bytes] | None = None
@@ -146,12 +137,25 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
     shot = fit_shot(job, budget)
     if alone is not None and shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
         return alone
-    if shot is not None:
-        for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
-            packets = shot[0].packets(step)
-            if sum(map(len, packets)) <= budget:
-                return packets
+    packets = None if shot is None else finest_shot(*shot, budget)
+    if packets is not None:
+        return packets
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, error).packets
+
+
+def finest_shot(shot: Shot, counted: int, budget: int) -> list[bytes] | None:
+    """The finest step that fits, from about the one that the counts say."""
+    best: list[bytes] | None = None
+    for step in range(max(counted - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
+        best = shot.packets(step)
+        if shot.job.size(best) <= budget:
+            break
+    else:
+        return None
+    if shot.job.overhead or shot.job.protection:  # what these take was a guess
+        while step > 0 and shot.job.size(finer := shot.packets(step - 1)) <= budget:
+            best, step = finer, step - 1
+    return best
 
 
 def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> list[bytes]:
@@ -159,11 +163,11 @@ def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> lis
     index = LOSSLESS_INDEX if quality_index is None else quality_index
     if scale_log2 is None:
         scale_log2 = LOSSLESS_SCALE_LOG2 if quality_index is None else 0
-    base = job.packets(scale_log2, index)
+    base = [unpack(p)[0] for p in job.packets(scale_log2, index)]
     if job.tag is None:
-        base = with_tag(base, retag(unpack(base[0])[0].description.tag, LAYER_LOSSLESS))
-    d = unpack(base[0])[0].description
+        base = with_tag(base, retag(base[0].description.tag, LAYER_LOSSLESS))
+    d = base[0].description
     packer = Packer(d, index, job.packet_size, job.extensions)
     rows, columns = -(-d.height // BLOCK), -(-d.width // BLOCK)
     lossless_sections(lossless_planes(job.picture, d), Rect(0, rows, 0, columns), d, packer)
-    return base + packer.packed()
+    return job.seal(base) + packer.packed()

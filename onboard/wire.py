@@ -384,7 +384,7 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
         try:
             packet, end = unpack(data, at)
             packets.append(packet)
-            at = end
+            at = _behind(data, end)
             continue
         except VersionError as e:
             report.other_versions += 1
@@ -401,6 +401,20 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
         at = end
     report.packets = len(packets)
     return packets, report
+
+
+def _behind(data: bytes, end: int) -> int:
+    """Where to go on behind a whole packet: one that lost its last byte gets it back when the next packet begins with
+    the same, and the next then begins before this one's end."""
+    for begin in range(end - CRC.size + 1, end):
+        if _looks_like_packet(data, begin):
+            try:
+                unpack(data, begin)
+            except PacketError as e:
+                if e.end is None:
+                    continue
+            return begin
+    return end
 
 
 def _looks_like_packet(data: bytes, at: int) -> bool:

@@ -6,6 +6,7 @@ import json
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -42,10 +43,10 @@ def test_a_minute_at_1200_bits_per_second_is_filled(png: Path, capsys: pytest.Ca
     (made,) = json.loads(capsys.readouterr().out)
     packets = split(Path(made["output"]).read_bytes())
     assert made["framed_bytes"] == sum(len(p) + 20 for p in packets) <= 30 * 1200 / 8
-    assert made["framed_bytes"] > 0.97 * 30 * 1200 / 8
+    assert made["framed_bytes"] > 0.94 * 30 * 1200 / 8  # steps of a refinement are some 4 % apart
     assert made["seconds_on_air"] == pytest.approx(made["framed_bytes"] * 8 / 1200, abs=1e-3)
     assert sum(made["layer_bytes"].values()) == made["bytes"]
-    assert {"0", "1", "headers"} == set(made["layer_bytes"])
+    assert {"0", "1", "2", "headers"} == set(made["layer_bytes"])
 
 
 @pytest.mark.parametrize("radio", RADIOS)
@@ -60,10 +61,27 @@ def test_every_radio_gets_packets_that_it_carries(radio: str, png: Path, capsys:
 
 
 def test_the_lora_overhead_is_that_of_the_datasheet_formula() -> None:
-    for factor, least in ((7, 19), (12, 28)):
-        symbols = 12.25 + 8 + ceil((8 * 255 - 4 * factor + 28 + 16) / (4 * factor)) * 5
-        assert ceil(symbols * factor * 4 / 5 / 8) - 255 == least
-    assert RADIOS["lora"].overhead == 28
+    def overhead(factor: int, optimised: bool) -> int:
+        bits = factor - 2 * optimised
+        symbols = 12.25 + 8 + ceil((8 * 255 - 4 * factor + 28 + 16) / (4 * bits)) * 5
+        return ceil(symbols * bits * 4 / 5 / 8) - 255
+
+    usual = [overhead(factor, False) for factor in range(7, 13)]
+    optimised = [overhead(factor, True) for factor in (11, 12)]
+    assert (usual[0], max(usual + optimised)) == (19, RADIOS["lora"].overhead)
+
+
+def test_the_overhead_of_ax25_counts_stuffed_bits() -> None:
+    """After five ones in a row a zero is put in: once in 62 random bits in the mean."""
+    rng = np.random.default_rng(5)
+    ones = stuffed = 0
+    bits = rng.integers(0, 2, 2_000_000)
+    for bit in bits.tolist():
+        ones = ones + 1 if bit else 0
+        if ones == 5:
+            stuffed, ones = stuffed + 1, 0
+    frame = RADIOS["ax25"].payload + 18  # all but the flags
+    assert 20 + frame * stuffed / len(bits) == pytest.approx(RADIOS["ax25"].overhead, abs=0.6)
 
 
 def test_what_fits_no_radio_or_makes_no_sense_gets_one_line(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
