@@ -159,7 +159,6 @@ def one_cell(chosen: list[np.ndarray], mix: Mix, loss: float, burst: float, seed
 def targets(options: argparse.Namespace) -> list[str]:
     """What the shipped choice reaches on all pictures of kodak and aerial."""
     from firmware_sim.link import split
-    from onboard.expect import plan
 
     folder = data_folder(options.data)
     chosen = [
@@ -179,10 +178,9 @@ def targets(options: argparse.Namespace) -> list[str]:
         mean = float(np.mean([np.mean(f) for f in found]))
         whole = whole or mean
         worst = min(min(f) for f in found)
-        chosen_mix = plan(expected, burst)
         out.append(
             f"{expected:9g} {loss:6g} {burst:6g} {mean:10.2f} {whole - mean:16.2f} {worst:7.2f}"
-            f"   interleave {chosen_mix.interleave}"
+            f"   interleave {codec().describe(coded)['interleave']}"
         )
         print(out[-1], flush=True)
     return out

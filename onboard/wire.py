@@ -379,12 +379,12 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
     packets: list[Packet] = []
     report = ScanReport()
     first = bytes((MAGIC >> 4,))
-    at = 0
+    at = claimed = 0  # up to where a corrupt packet says that it goes: what looks like a packet in it is no other one
     while at < len(data):
         try:
             packet, end = unpack(data, at)
             packets.append(packet)
-            at = _behind(data, end)
+            at = claimed = _behind(data, end)
             continue
         except VersionError as e:
             report.other_versions += 1
@@ -394,7 +394,9 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
                 report.unknown += 1
                 end = e.end
             else:
-                report.corrupt += _looks_like_packet(data, at)
+                if at >= claimed and _looks_like_packet(data, at):
+                    report.corrupt += 1
+                    claimed = at + int.from_bytes(data[at + HEADER.size - LENGTH.size : at + HEADER.size], "big")
                 end = data.find(first, at + 1)
                 end = len(data) if end < 0 else end
         report.skipped_bytes += end - at

@@ -384,3 +384,11 @@ def test_a_packet_that_gets_its_last_byte_from_the_next_does_not_hide_it():
     found, report = wire.scan(first[:-1] + pack(PACKET))
     assert [pack(p) for p in found] == [first, pack(PACKET)]
     assert report.skipped_bytes == 0
+
+
+def test_a_corrupt_packet_that_holds_the_magic_counts_once():
+    inside = replace(PACKET, sections=(Section(0, 0, 0, 0, b"\x0b\xc1" * 9),))
+    bad = bytearray(pack(inside))
+    bad[-1] ^= 1
+    report = wire.scan(bytes(bad) + pack(PACKET) + bytes(bad))[1]
+    assert (report.packets, report.corrupt, report.skipped_bytes) == (1, 2, 2 * len(bad))
