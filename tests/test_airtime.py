@@ -112,3 +112,34 @@ def test_an_expected_loss_adds_parity_or_interleave_and_none_changes_nothing() -
         found = onboard.describe(made)
         assert found["interleave"] > 1 or "parity" in found["layer_bytes"]
         assert len(made) <= 4000
+
+
+def test_a_large_airtime_adds_layers_and_protects_them_too() -> None:
+    picture = scene(200, 300, 4)
+    options = {"budget": 9000, "packet_size": 218, "overhead": 20}
+    plain = onboard.compress(picture, **options)
+    guarded = onboard.compress(picture, parity=(60, 30), **options)
+    for stream in (plain, guarded):
+        packets = split(stream)
+        assert 0.9 * 9000 < sum(len(p) + 20 for p in packets) <= 9000
+        assert max(map(len, packets)) <= 218
+        assert onboard.describe(stream)["layer_bytes"]["2"] > 1000
+    whole = onboard.decompress(guarded)
+    lossy = onboard.decompress([p for i, p in enumerate(split(guarded)) if i % 8])
+    assert lossy.complete
+    assert (lossy.image == whole.image).all()
+    base = onboard.decompress(onboard.compress(picture, quality=100, scale=1)).image.astype(int)
+    error = [float(((image.astype(int) - picture) ** 2).mean()) for image in (whole.image, base)]
+    assert error[0] < error[1] / 2
+
+
+def test_small_packets_of_a_size_are_spread_and_others_are_not() -> None:
+    picture = scene(200, 300, 1)
+    for interleave, options in (
+        (4, {"budget": 2000, "packet_size": 200}),
+        (1, {"budget": 2000, "packet_size": 200, "interleave": 1}),
+        (1, {"budget": 500, "packet_size": 200}),
+        (1, {"budget": 2000}),
+        (1, {"quality": 40, "packet_size": 200}),
+    ):
+        assert onboard.describe(onboard.compress(picture, **options))["interleave"] == interleave
