@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, MAX_PACKET, compress, compress_stream, decompress, describe, refine
+from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
-from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
+from onboard.radio import add_radio, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -109,7 +109,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
         if kept is None:
             picture = read_raw(path, options.raw) if options.raw else read_picture(path)
             if options.refine:
-                data, result = refine_picture(picture, path, options)
+                data, result = refine_picture(picture, path, packet_size(options), options)
                 return finish(picture, data, {**result, "output": output}, options)
             began = perf_counter()
             data = stream(picture, options) if options.stream else coded(picture, options)
@@ -179,7 +179,7 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         budget=options.budget,
         quality=options.quality,
         scale=int(options.scale or 1),  # type: ignore[arg-type]
-        packet_size=options.packet or MAX_PACKET,
+        packet_size=packet_size(options),
         interleave=options.interleave or 1,
         gray=options.gray,
         image_id=options.image_id or 0,

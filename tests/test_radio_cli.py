@@ -133,3 +133,14 @@ def test_corrupt_packets_are_counted_for_each_file(png: Path, tmp_path: Path, ca
     sources = json.loads(capsys.readouterr().out)["sources"]
     assert [sources[str(f)]["corrupt"] for f in files] == [2, 5, 0]
     assert [sources[str(f)]["packets"] for f in files] == [len(packets) - bad for bad in (2, 5, 0)]
+
+
+def test_a_refinement_fits_the_radio_and_refuses_what_it_cannot_do(png: Path, tmp_path: Path, capsys) -> None:
+    base, more = tmp_path / "a.obp", tmp_path / "b.obp"
+    assert compress(["-q", str(png), "--quality", "20", "-o", str(base)]) == 0
+    argv = [str(png), "--refine", "--base", str(base), "--budget", "3k", "-o", str(more), "--radio", "ax25"]
+    assert compress(["-q", *argv]) == 0
+    assert max(map(len, split(more.read_bytes()))) <= 256
+    for refused in (["--parity", "20"], ["--expect-loss", "10%"], ["--order", "spread"], ["--overhead", "9"]):
+        assert compress([*argv, *refused]) == 2
+        assert f"{refused[0]} is for previews" in one_line(capsys)
