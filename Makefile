@@ -10,7 +10,7 @@ TRAIN_DATA ?= ../shared/data/train
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help preview test test-arm64 bench model firmware firmware-tools debian clean
+.PHONY: help preview test test-arm64 bench model firmware firmware-tools kaitai-tools debian clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,11 @@ model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DA
 firmware-tools: ## Install the cross compiler and the emulator that firmware_sim needs (as root, Debian)
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
 	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck >/dev/null
+
+kaitai-tools: ## Install the compiler of Kaitai Struct descriptions that a test needs (node and npm, as root on Debian)
+	@command -v npm >/dev/null || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends nodejs npm >/dev/null; }
+	@npm install --silent --no-save --no-package-lock --no-audit --no-fund kaitai-struct-compiler@0.11.0 js-yaml@4.1.0
 
 firmware: $(VENV)/ready-core ## Build the C encoder for emulated microcontrollers, compare its packets, report what it takes
 	$(BIN)/python -m firmware_sim.measure -o benchmarks/results/firmware.json

@@ -1,7 +1,8 @@
 """PSNR over lossy links: which interleave and erasure packets are best, and how the shipped choice does.
 
-    python -m benchmarks.link study [--data DIR] [--seeds 12]      every mix, on eight pictures
+    python -m benchmarks.link study [--data DIR] [--seeds 10]      every mix, on eight pictures
     python -m benchmarks.link targets [--data DIR] [--seeds 50]    the shipped table, on kodak and aerial
+    python -m benchmarks.link peers [--data DIR] [--seeds 10] [--ssdv PATH]    against other codecs, on the same
 
 0.15 bits per pixel of grey pictures in packets of 200 bytes, parity and headers included, decoded with the default
 decoder. Lost pictures (no packet arrived) count as plain grey. Mixes see the same losses.
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import RESULTS, codec, run
+from benchmarks.link_peers import GREY, Sent, peers
 from benchmarks.metrics import luma, psnr
 from benchmarks.pictures import add_data_option, data_folder, pictures
 
@@ -26,16 +29,21 @@ BPP = 0.15
 PACKET = 200
 STUDIED = ("kodim01", "kodim06", "kodim11", "kodim17", "kodim21", "usc_2.1.02", "usc_2.1.11", "drone_australia")
 LOSSES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
-MARGINS = {1: ((None, None), (1, None), (2, None), (1, 0), (2, 1)), 4: ((None, None), (0, None), (1, None), (1, 0))}
+Margin = tuple[float | None, float | None]
+MARGINS: dict[int, tuple[Margin, ...]] = {
+    1: ((None, None), (1, None), (2, None), (3, None), (2, 0), (2, 1), (3, 1)),
+    4: ((None, None), (1, None), (2, None), (1, 0)),
+}
 LARGEST = 1_500_000  # pixels
+WORST = 18.0  # dB, below which a picture counts as unusable
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Interleave, parity margins (see onboard.expect) and how often layer 0 is sent."""
+    """Interleave, parity margins (see onboard.expect), order, and how often layer 0 is sent."""
 
     interleave: int
-    margin: tuple[float | None, float | None] = (None, None)
+    margin: Margin = (None, None)
     copies: int = 1
     order: str = "layers"
 
@@ -48,15 +56,26 @@ class Mix:
         )
 
 
+def mixes(burst: int) -> list[Mix]:
+    """All that are tried for a burst length."""
+    found = []
+    for order in ("layers",) if burst == 1 else ("layers", "spread"):
+        for interleave in (1, 2, 4):
+            found += [Mix(interleave, margin, order=order) for margin in MARGINS[burst]]
+            found.append(Mix(interleave, copies=2, order=order))
+    return found
+
+
 def streams(picture: np.ndarray, mix: Mix, loss: float, burst: float) -> list[bytes]:
     """The packets of a picture."""
     from firmware_sim.link import split
+    from onboard.erasure import spread
     from onboard.expect import protection
     from onboard.wire import unpack
 
     budget = int(BPP * picture.size / 8)
     options: dict[str, Any] = {"packet_size": PACKET, "interleave": mix.interleave, "scale": 1}
-    options["order"] = mix.order
+    options["order"] = mix.order if mix.copies == 1 else "layers"
     options["parity"] = protection(loss, burst, mix.margin)
     packets = split(codec().compress(picture, budget=budget, **options))
     if mix.copies == 1:
@@ -66,77 +85,80 @@ def streams(picture: np.ndarray, mix: Mix, loss: float, burst: float) -> list[by
         first = [p for p in packets if unpack(p)[0].sections[0].layer == 0]
         excess = sum(map(len, packets + first)) - budget
         if excess <= 0:
-            return first + packets
+            return spread(first + packets) if mix.order == "spread" else first + packets
         room -= max(excess * 2 // 3, PACKET // 8)
         packets = split(codec().compress(picture, budget=room, **options))
 
 
-def losses(picture: np.ndarray, packets: list[bytes], loss: float, burst: float, seeds: Iterable[int]) -> list[float]:
+def ours(packets: list[bytes]) -> Sent:
+    """Our packets, and the default decoder."""
+    return Sent(packets, lambda arrived: codec().decompress(arrived).image)
+
+
+def losses(picture: np.ndarray, sent: Sent, loss: float, burst: float, seeds: Iterable[int]) -> list[float]:
     """PSNR of what arrives, for each seed."""
     from firmware_sim.link import Link
     from onboard.errors import NothingDecodableError
 
     link = Link(loss, None if burst == 1 else burst)
     found = []
-    known: dict[frozenset[bytes], float] = {}
+    known: dict[tuple[bytes, ...], float] = {}
     for seed in seeds:
-        arrived = frozenset(link.transmit(packets, seed))
-        if arrived not in known:
-            try:
-                decoded = codec().decompress(sorted(arrived)).image
-            except NothingDecodableError:
-                decoded = np.full_like(picture, 128)
-            known[arrived] = psnr(picture, decoded)
-        found.append(known[arrived])
+        arrived = sorted(set(link.transmit(sent.packets, seed)))
+        key = tuple(arrived)
+        if key not in known:
+            decoded = np.full_like(picture, GREY)
+            with suppress(NothingDecodableError):
+                decoded = sent.show(arrived) if arrived else decoded
+            known[key] = psnr(picture, decoded)
+        found.append(known[key])
     return found
 
 
-def cell(values: list[list[float]]) -> str:
-    flat = [v for one in values for v in one]
-    if any(isnan(v) for v in flat):
-        return f"{'-':>14s}"
-    return f"{np.mean(flat):6.2f} ({min(flat):5.2f})"
+def cell(values: list[float]) -> str:
+    return f"{'-':>14s}" if any(map(isnan, values)) else f"{np.mean(values):6.2f} ({min(values):5.2f})"
 
 
 def study(options: argparse.Namespace) -> list[str]:
-    """The table of mixes: mean PSNR (worst of all pictures and seeds)."""
-    from onboard.errors import BudgetError
-
+    """The table of mixes: mean PSNR (worst of all pictures and seeds), and which is best in each column."""
     folder = data_folder(options.data)
     chosen = [luma(p) for s in ("kodak", "aerial") for name, p in pictures(folder, s) if name in STUDIED]
     out = [f"{len(chosen)} pictures ({', '.join(STUDIED)}), {options.seeds} seeds, {BPP} bpp, {PACKET}-byte packets"]
     out.append("mean PSNR in dB (worst); parity margins in standard deviations for layer 0 / above, - for none")
-    for burst, margins in MARGINS.items():
-        if options.burst not in (None, burst):
-            continue
-        orders = ("layers",) if burst == 1 else ("layers", "spread")
-        mixes = [Mix(i, m, order=o) for o in orders for i in (1, 2, 4) for m in margins]
-        mixes += [Mix(1, copies=2), Mix(2, copies=2)]
-        out.append("")
-        out.append(f"mean burst {burst}" if burst > 1 else "independent losses")
+    for burst in MARGINS:
+        out += ["", f"mean burst {burst}" if burst > 1 else "independent losses"]
         out.append(f"{'':36s}" + "".join(f"{100 * p:8.0f} %     " for p in (0.0, *LOSSES)))
-        for mix in mixes:
-            row = []
-            for loss in (0.0, *LOSSES):
-                found = []
-                for i, picture in enumerate(chosen):
-                    try:
-                        packets = streams(picture, mix, loss, burst)
-                    except BudgetError:  # so much parity leaves too little for the picture
-                        found.append([nan])
-                        continue
-                    seeds = range(1) if loss == 0 else range(1000 * i, 1000 * i + options.seeds)
-                    found.append(losses(picture, packets, loss, burst, seeds))
-                row.append(cell(found))
-            out.append(f"{mix!s:36s}" + " ".join(row))
+        rows: dict[Mix, list[list[float]]] = {}
+        for mix in mixes(burst):
+            rows[mix] = [one_cell(chosen, mix, loss, burst, options.seeds) for loss in (0.0, *LOSSES)]
+            out.append(f"{mix!s:36s}" + " ".join(map(cell, rows[mix])))
             print(out[-1], flush=True)
+        for column, loss in enumerate(LOSSES, 1):
+            means = {mix: float(np.mean(row[column])) for mix, row in rows.items() if not isnan(row[column][0])}
+            best = max(means, key=means.__getitem__)
+            usable = {mix: mean for mix, mean in means.items() if min(rows[mix][column]) >= WORST}
+            safe = f"; always above {WORST:g} dB: {max(usable, key=usable.__getitem__)}" if usable else ""
+            out.append(f"best at {100 * loss:.0f} %: {best}{safe}")
     return out
+
+
+def one_cell(chosen: list[np.ndarray], mix: Mix, loss: float, burst: float, seeds: int) -> list[float]:
+    """PSNR of all pictures and seeds; nan when so much parity leaves too little for a picture."""
+    from onboard.errors import BudgetError
+
+    found = []
+    for i, picture in enumerate(chosen):
+        try:
+            packets = streams(picture, mix, loss, burst)
+        except BudgetError:
+            return [nan]
+        found += losses(picture, ours(packets), loss, burst, range(1000 * i, 1000 * i + (seeds if loss else 1)))
+    return found
 
 
 def targets(options: argparse.Namespace) -> list[str]:
     """What the shipped choice reaches on all pictures of kodak and aerial."""
     from firmware_sim.link import split
-    from onboard.expect import plan
 
     folder = data_folder(options.data)
     chosen = [
@@ -152,30 +174,78 @@ def targets(options: argparse.Namespace) -> list[str]:
                 picture, bpp=BPP, packet_size=PACKET, scale=1, expect_loss=expected, expect_burst=burst
             )
             seeds = range(1) if loss == 0 else range(1000 * i, 1000 * i + options.seeds)
-            found.append(losses(picture, split(coded), loss, burst, seeds))
+            found.append(losses(picture, ours(split(coded)), loss, burst, seeds))
         mean = float(np.mean([np.mean(f) for f in found]))
         whole = whole or mean
         worst = min(min(f) for f in found)
-        chosen_mix = plan(expected, burst)
         out.append(
             f"{expected:9g} {loss:6g} {burst:6g} {mean:10.2f} {whole - mean:16.2f} {worst:7.2f}"
-            f"   interleave {chosen_mix.interleave}"
+            f"   interleave {codec().describe(coded)['interleave']}"
         )
         print(out[-1], flush=True)
     return out
 
 
+def against_peers(options: argparse.Namespace) -> list[str]:
+    """Mean PSNR of all pictures and seeds for each codec, loss and burst length."""
+    from firmware_sim.link import split
+
+    folder = data_folder(options.data)
+    chosen = [
+        luma(p) for s in ("kodak", "aerial") for _, p in pictures(folder, s) if p.shape[0] * p.shape[1] <= LARGEST
+    ][:: options.every]
+    columns = [(0.0, 1)] + [(loss, burst) for burst in (1, 4) for loss in LOSSES]
+    out = [
+        f"{len(chosen)} pictures of kodak and aerial up to {LARGEST / 1e6:g} MP, {options.seeds} seeds, {BPP} bpp, "
+        f"{PACKET}-byte packets; mean PSNR in dB",
+        f"{'':42s}{'':8s}independent losses{'':31s}mean burst 4",
+        f"{'':42s}" + "".join(f"{100 * loss:6.0f} %" for loss, _ in columns),
+    ]
+    print(*out, sep="\n", flush=True)
+
+    def row(name: str, sender: Callable[[np.ndarray], Callable[[float, int], Sent]]) -> None:
+        sums = np.zeros(len(columns))
+        for i, picture in enumerate(chosen):
+            send = sender(picture)
+            for c, (loss, burst) in enumerate(columns):
+                seeds = range(1000 * i, 1000 * i + (options.seeds if loss else 1))
+                sums[c] += np.mean(losses(picture, send(loss, burst), loss, burst, seeds))
+        out.append(f"{name:42s}" + "".join(f"{s / len(chosen):8.2f}" for s in sums))
+        print(out[-1], flush=True)
+
+    def own(picture: np.ndarray, loss: float, burst: int) -> Sent:
+        coded = codec().compress(picture, bpp=BPP, packet_size=PACKET, expect_loss=loss, expect_burst=burst)
+        return ours(split(coded))
+
+    def same(sent: Sent) -> Callable[[float, int], Sent]:
+        return lambda loss, burst: sent
+
+    row("onboard-compress, the loss expected", lambda picture: lambda loss, burst: own(picture, loss, burst))
+    row("onboard-compress, no loss expected", lambda picture: same(own(picture, 0, 1)))
+    for peer in peers(options.ssdv):
+        row(peer.name, lambda picture, peer=peer: same(peer.send(picture, int(BPP * picture.size / 8), PACKET)))  # type: ignore[misc]
+    return out
+
+
+PROGRAMS = {  # what runs, where the result is kept, and losses per picture
+    "study": (study, "link.txt", 10),
+    "targets": (targets, "link-targets.txt", 50),
+    "peers": (against_peers, "link-peers.txt", 10),
+}
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.link", description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("study", "targets"))
-    parser.add_argument("--burst", type=int, choices=MARGINS, help="study one burst length only")
-    parser.add_argument("--seeds", type=int, metavar="N", help="losses per picture (default 12, targets 50)")
+    parser.add_argument("what", choices=PROGRAMS)
+    parser.add_argument("--seeds", type=int, metavar="N", help="losses per picture (default 10, targets 50)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="peers: every Nth picture only (default 1)")
+    parser.add_argument("--ssdv", metavar="PATH", help="peers: the program of fsphil/ssdv")
     add_data_option(parser)
     options = parser.parse_args(arguments)
-    options.seeds = options.seeds or (12 if options.what == "study" else 50)
-    lines = study(options) if options.what == "study" else targets(options)
+    program, name, seeds = PROGRAMS[options.what]
+    options.seeds = options.seeds or seeds
+    lines = program(options)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    name = "link.txt" if options.what == "study" else "link-targets.txt"
     (RESULTS / name).write_text("\n".join(lines) + "\n")
 
 

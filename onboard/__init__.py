@@ -14,7 +14,6 @@ import numpy as np
 from onboard import encoder as _encoder
 from onboard import expect as _expect
 from onboard import progressive as _progressive
-from onboard import rate as _rate
 from onboard import request as _request
 from onboard import stream as _stream
 from onboard.decoder import Decoding
@@ -96,7 +95,8 @@ def compress(
         scale: 1, 2, 4, ... 128: code the picture at that fraction of its size; "auto" (the default with a size)
             chooses, with a quality the default is 1.
         packet_size: most bytes of a packet, 48 to 65535, header included.
-        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets; 1 unless a loss is expected.
+        interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets. By default as an expected loss
+            asks for; else 4 where a size is given in four or more packets of at most 2048 bytes, and 1 elsewhere.
         parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
             towards the size. Any k packets of a group with k source packets restore it.
         order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
@@ -129,7 +129,9 @@ def compress(
     if quality is None and not lossless:
         budget = _budget(picture, budget, DEFAULT_BPP if bpp is None else bpp)
     plan = _expect.plan(expect_loss, expect_burst)
-    interleave_log2 = _interleave_log2(plan.interleave if interleave is None else interleave)
+    if interleave is None:
+        interleave = plan.interleave if expect_loss else _expect.usual_interleave(budget, packet_size)
+    interleave_log2 = _interleave_log2(interleave)
     for name, value in (("image id", image_id), ("tag", tag)):
         if value is not None:
             _check_id(name, value)
@@ -161,17 +163,14 @@ def compress(
     fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
     if lossless:
         return b"".join(_progressive.lossless(job, None if quality is None else index_of(quality), fixed))
-    preview = bool(protection or overhead or order == "spread")  # for a radio: it has no layers above 1
     if quality is not None and quality > MAX_QUALITY:
-        if preview or fixed:
-            raise InputError(f"quality {quality}: above {MAX_QUALITY} there is scale 1 only, and nothing for a radio")
-        return b"".join(_progressive.at_quality(job, quality))
+        if fixed:
+            raise InputError(f"quality {quality}: above {MAX_QUALITY} there is scale 1 only")
+        return b"".join(arrange(_progressive.at_quality(job, quality)))
     if quality is not None:
         return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    if preview:
-        return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _progressive.luma_error).packets))
-    return b"".join(_progressive.fit(job, budget, fixed))
+    return b"".join(arrange(_progressive.fit(job, budget, fixed)))
 
 
 def refine(

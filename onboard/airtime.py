@@ -27,28 +27,32 @@ class Radio:
 RADIOS = {
     "ax25": Radio(
         256,
-        20,
-        "AX.25 v2.2 (1998), UI frame: two flags, 14 bytes of addresses, control, PID, 2 bytes FCS; N1 is 256 by "
-        "default. Bit stuffing, 1.6 % for random bits, comes on top",
+        25,
+        "AX.25 v2.2 (TAPR, July 1998): a UI frame (section 3) has two flags, 14 bytes of addresses (no digipeaters), "
+        "control, PID and 2 bytes of FCS, 20 bytes in all; N1 is 256 by default (section 6.7.2); bit stuffing (section "
+        "3.6) adds one bit in 62 of random bits, some 5 bytes of a full frame",
     ),
     "lora": Radio(
         255,
         28,
-        "Semtech SX1276/77/78/79 datasheet, section 4.1.1: packets of 255 bytes; time on air at SF12, CR 4/5, 8 "
-        "symbols of preamble, explicit header and CRC, at the nominal rate SF * BW / 2^SF * 4/5 (SF7: 19 bytes)",
+        "Semtech SX1276/77/78/79 datasheet, rev. 4, section 4.1.1: packets of 255 bytes; time on air (4.1.1.7) with "
+        "8 symbols of preamble, explicit header, CRC and CR 4/5, at the bit rate B * BW / 2^SF * 4/5 with B = SF, or "
+        "SF - 2 with low data rate optimization, which is mandated for symbols above 16 ms (SF11 and SF12 at 125 kHz). "
+        "At most 28 bytes, for SF12 without it; 19 for SF7",
     ),
     "mavlink": Radio(
         253,
         14,
-        "MAVLink 2 packet format: 10 bytes header, 2 bytes checksum, unsigned; message ENCAPSULATED_DATA (131): 2 "
-        "bytes sequence number, 253 bytes data",
+        "MAVLink developer guide, Packet Serialization, MAVLink 2 packet format: 10 bytes of header, 2 of checksum, no "
+        "signature; message ENCAPSULATED_DATA (131) of common.xml: 2 bytes of sequence number, 253 of data",
     ),
     "ccsds": Radio(
         1097,
         18,
-        "CCSDS 133.0-B-2: space packet header of 6 bytes; CCSDS 132.0-B: one packet in a TM transfer frame of 1115 "
-        "bytes (131.0-B: RS(255,223), depth 5) with 6 bytes header, 4 bytes OCF, 2 bytes FECF; channel coding comes "
-        "on top",
+        "CCSDS 133.0-B-2, section 4.1.3: 6 bytes of space packet header; one packet in each TM transfer frame, CCSDS "
+        "132.0-B-2, section 4.1.1: 6 bytes of header, 4 of operational control, 2 of frame error control; frames of "
+        "5 * 223 = 1115 bytes, CCSDS 131.0-B-5, sections 4.3 and 4.4: RS(255,223), interleaving depth 5. Sync marker "
+        "and channel coding come on top: give the bit rate in front of them",
     ),
 }
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, MAX_PACKET, compress, compress_stream, decompress, describe, refine
+from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError
 from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
-from onboard.radio import add_radio, framed, kept_stream, on_air, radio_arguments, send_again
+from onboard.radio import add_radio, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
 SUFFIX = ".obp"
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
@@ -40,7 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
     parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
-    parser.add_argument("--interleave", type=int, choices=(1, 2, 4), help="spread neighbouring blocks (default 1)")
+    parser.add_argument(
+        "--interleave",
+        type=int,
+        choices=(1, 2, 4),
+        help="spread neighbouring blocks over packets (default 4 for a size in packets up to 2 KiB, else 1)",
+    )
     parser.add_argument("--stream", action="store_true", help="one pass, byte for byte as a microcontroller codes it")
     parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
@@ -106,7 +111,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
         if kept is None:
             picture = read_raw(path, options.raw) if options.raw else read_picture(path)
             if options.refine:
-                data, result = refine_picture(picture, path, options)
+                data, result = refine_picture(picture, path, packet_size(options), options)
                 return finish(picture, data, {**result, "output": output}, options)
             began = perf_counter()
             data = stream(picture, options) if options.stream else coded(picture, options)
@@ -176,7 +181,7 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         budget=options.budget,
         quality=options.quality,
         scale=int(options.scale or 1),  # type: ignore[arg-type]
-        packet_size=options.packet or MAX_PACKET,
+        packet_size=packet_size(options),
         interleave=options.interleave or 1,
         gray=options.gray,
         image_id=options.image_id or 0,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard import MAX_PACKET, describe, refine
+from onboard import describe, refine
 from onboard.errors import InputError
 from onboard.image_io import read_bytes
 
@@ -46,11 +46,16 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--refine takes one picture")
     if not options.base:
         raise InputError("--refine needs --base FILE, what has been sent of the picture")
+    for name in ("parity", "order", "seconds", "overhead", "expect_loss"):
+        if getattr(options, name):
+            raise InputError(f"--{name.replace('_', '-')} is for previews, not for --refine")
     if options.quality is not None:
         raise InputError("a refinement is asked for by --budget, --bpp or --lossless, not by a quality")
 
 
-def refine_picture(picture: np.ndarray, path: str, options: argparse.Namespace) -> tuple[bytes, dict[str, Any]]:
+def refine_picture(
+    picture: np.ndarray, path: str, packet_size: int, options: argparse.Namespace
+) -> tuple[bytes, dict[str, Any]]:
     """Additional packets of one picture and what to report of them."""
     base = b"".join(read_bytes(name) for name in options.base)
     began = perf_counter()
@@ -62,7 +67,7 @@ def refine_picture(picture: np.ndarray, path: str, options: argparse.Namespace) 
             bpp=options.bpp,
             regions=options.roi,
             lossless=options.lossless,
-            packet_size=options.packet or MAX_PACKET,
+            packet_size=packet_size,
             source_id=options.source_id,
             capture_time_ms=options.time,
             metadata=options.metadata,

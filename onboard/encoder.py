@@ -158,6 +158,18 @@ class Encoding:
             protection: erasure packets; None for a stream without.
         """
         effort = effort or self.default_effort()
+        return seal(self.sources(index, packet_size, effort, extensions, tag, protection), protection)
+
+    def sources(
+        self,
+        index: int,
+        packet_size: int,
+        effort: Effort,
+        extensions: tuple[Extension, ...],
+        tag: int | None,
+        protection: Protection | None,
+    ) -> list[Packet]:
+        """The source packets of packets(), with room for what erasure packets need but without them."""
         reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
         _check_packet_size(self.description, packet_size, extensions, reserve)
         if tag is None:
@@ -171,7 +183,12 @@ class Encoding:
                 for plane, s in enumerate(symbols):
                     for begin, payload, done in _sections(s, plane, layer, phase, description, tables[plane], packer):
                         packer.add(Section(plane, layer, phase, begin, payload), done)
-        return protect(packer.finish(), protection) if protection else packer.packed()
+        return packer.finish()
+
+
+def seal(sources: list[Packet], protection: Protection | None) -> list[bytes]:
+    """Source packets serialised, with their erasure packets."""
+    return protect(sources, protection) if protection else [pack(p) for p in sources]
 
 
 @dataclass
@@ -198,20 +215,22 @@ class Job:
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
 
-    def packets(
-        self,
-        scale_log2: int,
-        index: int,
-        price: int | None = None,
-        *,
-        effort: Effort | None = None,
-    ) -> list[bytes]:
-        """The stream at a scale, index and price of a bit (the model's own by default), or at an effort."""
-        if effort is not None:
-            own = analyse_picture(self.picture, replace(self.base, scale_log2=scale_log2), self.model, index, effort)
-            return own.packets(
-                index, packet_size=self.packet_size, effort=effort, extensions=self.extensions, tag=self.tag
-            )
+    def sources(self, index: int, effort: Effort) -> list[Packet]:
+        """The source packets at scale 1, an index and an effort, to which a packer() may add others before seal()."""
+        own = analyse_picture(self.picture, self.base, self.model, index, effort)
+        return own.sources(index, self.packet_size, effort, self.extensions, self.tag, self.protection)
+
+    def packer(self, description: Description, index: int) -> Packer:
+        """For more source packets of the same stream."""
+        reserve = self.protection.reserve(bool(self.extensions)) if self.protection else (0, 0)
+        return Packer(description, index, self.packet_size, self.extensions, reserve)
+
+    def seal(self, sources: list[Packet]) -> list[bytes]:
+        """Source packets serialised, with their erasure packets."""
+        return seal(sources, self.protection)
+
+    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
+        """The stream at a scale, index and price of a bit (the model's own by default)."""
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:
@@ -247,6 +266,10 @@ class Job:
         if self.protection is not None:
             share *= self.protection.source_share(max(budget // self.packet_size, 1))
         return share
+
+    def size(self, packets: list[bytes]) -> int:
+        """Bytes of packets with their framing."""
+        return sum(map(len, packets)) + self.overhead * len(packets)
 
     @property
     def pixels(self) -> int:

@@ -6,8 +6,8 @@ meta:
   bit-endian: be
   license: MIT
 doc: |
-  A file is packets one after another. This describes the outer structure that FORMAT.md sections 2 and 3.5 define; the
-  payloads of sections are Huffman codes (section 5). CRC-32s are shown, not checked, and garbage between packets is not
+  A file is packets one after another. This describes the outer structure that FORMAT.md sections 2, 3.5 and 11.1 define;
+  the symbols of sections are Huffman codes (section 5). CRC-32s are shown, not checked, and garbage between packets is not
   skipped.
 doc-ref: onboard/FORMAT.md
 seq:
@@ -125,12 +125,13 @@ types:
       - id: length
         type: u2
         if: has_length
-      - id: payload_with_length
-        size: length
-        if: has_length
-      - id: payload_to_end
-        size-eos: true
-        if: not has_length
+      - id: payload
+        size: 'has_length ? length : _io.size - _io.pos'
+        type:
+          switch-on: 'layer < 2'
+          cases:
+            true: base_payload
+            false: layer_payload
     instances:
       first_block:
         value: >-
@@ -138,6 +139,30 @@ types:
           first_extra == 1 ? (first_top << 8) + first_rest[0] :
           first_extra == 2 ? (first_top << 16) + (first_rest[0] << 8) + first_rest[1] :
           (first_top << 24) + (first_rest[0] << 16) + (first_rest[1] << 8) + first_rest[2]
+  base_payload:
+    doc: Layers 0 and 1.
+    seq:
+      - id: symbols
+        size-eos: true
+  layer_payload:
+    doc: Layers 2 to 15, FORMAT.md section 11.1.
+    seq:
+      - id: reference
+        type: b4
+      - id: has_region
+        type: b1
+      - id: table_set
+        type: b3
+      - id: step
+        type: u1
+      - id: left
+        type: u1
+        if: has_region
+      - id: span_minus_1
+        type: u1
+        if: has_region
+      - id: symbols
+        size-eos: true
   parity:
     seq:
       - id: group

@@ -17,7 +17,6 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job, Packer
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS
-from onboard.model import Model
 from onboard.planes import enlarge, plane_count, strips
 from onboard.rate import Job as RateJob
 from onboard.rate import fit_budget
@@ -52,23 +51,14 @@ LOSSLESS_DOUBT = 1.2  # a lossless stream is only made when it is counted to be 
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
-def parse(packets: Iterable[bytes], model: Model) -> tuple[Decoding, Packet]:
-    """What packets of one picture decode to, and the first of them."""
-    parsed = [unpack(p)[0] for p in packets]
-    decoding = Decoding(parsed[0].description, model)
-    decoding.add(parsed)
-    return decoding, parsed[0]
-
-
 def retag(tag: int, *facts: int) -> int:
     """A tag for a stream that adds layers made by these facts to the stream of another tag."""
     return zlib.crc32(struct.pack(f">{len(facts) + 1}I", tag, *facts)) & 0xFFFF
 
 
-def with_tag(packets: Iterable[bytes], tag: int) -> list[bytes]:
+def with_tag(packets: Iterable[Packet], tag: int) -> list[Packet]:
     """The same packets under another tag."""
-    parsed = [unpack(p)[0] for p in packets]
-    return [pack(replace(p, description=replace(p.description, tag=tag))) for p in parsed]
+    return [replace(p, description=replace(p.description, tag=tag)) for p in packets]
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,7 @@ class Shot:
 
     job: Job
     index: int
-    base: list[bytes]
+    base: list[Packet]
     coefficients: list[Coefficients]
 
     @cached_property
@@ -86,18 +76,18 @@ class Shot:
 
     @property
     def base_size(self) -> int:
-        return sum(map(len, self.base))
+        return sum(len(pack(p)) for p in self.base)
 
     def packets(self, grain: Grain) -> list[bytes]:
         tag = self.job.tag
         if tag is None:
             own = (grain.dead_zone,) if grain.dead_zone != DEAD_ZONE else ()
-            tag = retag(unpack(self.base[0])[0].description.tag, grain.step, *own)
+            tag = retag(self.base[0].description.tag, grain.step, *own)
         base = with_tag(self.base, tag)
-        packer = Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
+        packer = self.job.packer(base[0].description, self.index)
         for c in self.coefficients:
             c.sections(grain, packer)
-        return base + packer.packed()
+        return self.job.seal(base + packer.finish())
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
@@ -107,9 +97,10 @@ class Shot:
 def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step)
-    base = job.packets(0, index, effort=ALL_GROUP_1)
-    decoding, packet = parse(base, job.model)
-    d = packet.description
+    base = job.sources(index, ALL_GROUP_1)
+    d = base[0].description
+    decoding = Decoding(d, job.model)
+    decoding.add(base)
     sources = source_planes(job.picture, d)
     parts = [
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
@@ -127,7 +118,8 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     """The base and the finest refinement step that fit the budget together, by counts; None when none does."""
     sample, step = job.sample(), START_STEP
     if sample is not job:  # the first guess is that of a small part of a large picture
-        found = _fit_shot(sample, budget * sample.pixels // job.pixels, step)
+        share = job.source_share(budget) * sample.pixels / job.pixels
+        found = _fit_shot(sample, int(budget * share), step)
         if found is None:
             return None
         step = found[1]
@@ -137,9 +129,10 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
 def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BLOCKS) -> tuple[Shot, int] | None:
     """The same from a guess of the step."""
     seen = set()
+    room = SAFETY * budget * job.source_share(budget)  # less framing and erasure packets
     for _ in range(REBASES):
         shot = make_shot(job, step, counted_blocks)
-        bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
+        bits = 8 * (room - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
         step = find_step(shot.bits_of, bits, step)
         if abs(base_index(step) - shot.index) <= CLOSE_INDEX or step in seen:
@@ -150,9 +143,12 @@ def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BL
 def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
     """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
     assert isinstance(job, Job)
-    decoding, packet = parse(packets, job.model)
+    parsed = [unpack(p)[0] for p in packets]
+    d = parsed[0].description
+    decoding = Decoding(d, job.model)
+    decoding.add(parsed)
     target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
-    ours = enlarge(decoding.plain()[0], target, packet.description.scale_log2, scale_log2)
+    ours = enlarge(decoding.plain()[0], target, d.scale_log2, scale_log2)
     total, top = 0.0, 0
     for _, _, strip in strips(job.picture, target):
         difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
@@ -181,7 +177,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
     layers = scale_log2 in (None, 0) and not deep_colour
     alone: list[bytes] | None = None
-    if not (layers and 8 * budget >= LAYERS_ONLY_FROM * job.pixels):
+    if not (layers and 8 * budget * job.source_share(budget) >= LAYERS_ONLY_FROM * job.pixels):
         choice = fit_budget(job, budget, scale_log2, job.model.price, luma_error)
         alone = choice.packets
         if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
@@ -197,7 +193,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         shot, step = found
         if alone is not None and luma_error(job, alone, 0) <= SHOWN_BETTER * shot.error(step):
             return alone
-        packets, size = spend(budget, step, shot.bits_of, shot.packets)
+        packets, size = spend(budget, step, shot.bits_of, shot.packets, job.size)
         if size <= budget:
             return packets
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
@@ -213,12 +209,12 @@ def _layers_win(sample: Job, index: int) -> bool:
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:
     """The lossless stream if it fits the budget."""
     extended = header_size(job.base, job.extensions) - header_size(job.base, ())
-    if job.packet_size < LOSSLESS_LEAST_PACKET + extended:
+    if job.packet_size < LOSSLESS_LEAST_PACKET + extended or job.protection is not None:
         return None
     if lossless_bits(job.picture, job.base) > 8 * LOSSLESS_DOUBT * budget:
         return None
     packets = lossless(job, None, scale_log2)
-    return packets if sum(map(len, packets)) <= budget else None
+    return packets if job.size(packets) <= budget else None
 
 
 def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> list[bytes]:
@@ -226,11 +222,11 @@ def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> lis
     index = LOSSLESS_INDEX if quality_index is None else quality_index
     if scale_log2 is None:
         scale_log2 = LOSSLESS_SCALE_LOG2 if quality_index is None else 0
-    base = job.packets(scale_log2, index)
+    base = [unpack(p)[0] for p in job.packets(scale_log2, index)]
     if job.tag is None:
-        base = with_tag(base, retag(unpack(base[0])[0].description.tag, LAYER_LOSSLESS))
-    d = unpack(base[0])[0].description
+        base = with_tag(base, retag(base[0].description.tag, LAYER_LOSSLESS))
+    d = base[0].description
     packer = Packer(d, index, job.packet_size, job.extensions)
     rows, columns = -(-d.height // BLOCK), -(-d.width // BLOCK)
     lossless_sections(lossless_planes(job.picture, d), Rect(0, rows, 0, columns), d, packer)
-    return base + packer.packed()
+    return job.seal(base) + packer.packed()

@@ -78,7 +78,7 @@ class Request:
 
         overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
         start = find_step(bits_of, 8 * (SAFETY * budget - overhead), START_STEP)
-        packets, size = spend(budget, start, bits_of, make)
+        packets, size = spend(budget, start, bits_of, make, lambda packets: sum(map(len, packets)))
         if size > budget:
             raise BudgetError(budget, size)
         return packets

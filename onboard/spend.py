@@ -79,12 +79,18 @@ def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
     return best
 
 
-def spend(budget: int, start: int, bits_of: BitsOf, make: Callable[[Grain], list[bytes]]) -> tuple[list[bytes], int]:
+def spend(
+    budget: int,
+    start: int,
+    bits_of: BitsOf,
+    make: Callable[[Grain], list[bytes]],
+    size_of: Callable[[list[bytes]], int],
+) -> tuple[list[bytes], int]:
     """The finest stream of at most `budget` bytes, to a few per cent.
 
     Args:
         start: the step to code first.
-        make: packets of a grain.
+        make: packets of a grain. size_of: what they cost, with their framing.
 
     Returns:
         (packets, their bytes); the smallest that was seen when none is small enough.
@@ -94,7 +100,7 @@ def spend(budget: int, start: int, bits_of: BitsOf, make: Callable[[Grain], list
 
     def code(grain: Grain) -> int:
         made[grain] = make(grain)
-        sizes[grain] = sum(map(len, made[grain]))
+        sizes[grain] = size_of(made[grain])
         return sizes[grain]
 
     grain = Grain(start)

@@ -379,12 +379,12 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
     packets: list[Packet] = []
     report = ScanReport()
     first = bytes((MAGIC >> 4,))
-    at = 0
+    at = claimed = 0  # up to where a corrupt packet says that it goes: what looks like a packet in it is no other one
     while at < len(data):
         try:
             packet, end = unpack(data, at)
             packets.append(packet)
-            at = end
+            at = claimed = _behind(data, end)
             continue
         except VersionError as e:
             report.other_versions += 1
@@ -394,13 +394,29 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
                 report.unknown += 1
                 end = e.end
             else:
-                report.corrupt += _looks_like_packet(data, at)
+                if at >= claimed and _looks_like_packet(data, at):
+                    report.corrupt += 1
+                    claimed = at + int.from_bytes(data[at + HEADER.size - LENGTH.size : at + HEADER.size], "big")
                 end = data.find(first, at + 1)
                 end = len(data) if end < 0 else end
         report.skipped_bytes += end - at
         at = end
     report.packets = len(packets)
     return packets, report
+
+
+def _behind(data: bytes, end: int) -> int:
+    """Where to go on behind a whole packet: one that lost its last byte gets it back when the next packet begins with
+    the same, and the next then begins before this one's end."""
+    for begin in range(end - CRC.size + 1, end):
+        if _looks_like_packet(data, begin):
+            try:
+                unpack(data, begin)
+            except PacketError as e:
+                if e.end is None:
+                    continue
+            return begin
+    return end
 
 
 def _looks_like_packet(data: bytes, at: int) -> bool:

@@ -42,26 +42,6 @@ def test_every_truncation_gives_an_error_or_a_partial_picture() -> None:
         assert survives(SMALL[:length]) == (length >= first)
 
 
-def test_ten_thousand_corruptions_never_crash_the_decoder() -> None:
-    rng = np.random.default_rng(20261121)
-    came_out = 0
-    for i in range(10_000):
-        data = bytearray(STREAMS[i % len(STREAMS)])
-        for _ in range(int(rng.integers(1, 5))):
-            at = int(rng.integers(len(data)))
-            kind = rng.integers(4)
-            if kind == 0:
-                data[at] ^= 1 << int(rng.integers(8))
-            elif kind == 1:
-                data[at] = int(rng.integers(256))
-            elif kind == 2:
-                del data[at : at + int(rng.integers(1, 20))]
-            else:
-                data[at:at] = rng.bytes(int(rng.integers(1, 20)))
-        came_out += survives(bytes(data))
-    assert 1000 < came_out < 10_000
-
-
 def test_corrupt_sections_behind_a_valid_checksum_never_crash_the_decoder() -> None:
     """What a CRC would catch on a real link is let through here, so that the parsers meet it."""
     rng = np.random.default_rng(7)

@@ -89,3 +89,58 @@ def test_a_parity_that_is_no_number_is_refused(png: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit) as stop:
         compress([str(png), "--parity", "much"])
     assert stop.value.code == 2
+
+
+def test_late_packets_improve_a_picture_that_was_written(png: Path, tmp_path: Path, capsys) -> None:
+    stream, out = tmp_path / "a.obp", tmp_path / "a.png"
+    assert compress(["-q", str(png), "--packet", "120", "--quality", "50", "-o", str(stream)]) == 0
+    packets = split(stream.read_bytes())
+    early, late = tmp_path / "early.obp", tmp_path / "late.obp"
+    early.write_bytes(b"".join(packets[::2]))
+    late.write_bytes(b"".join(packets[1::2] + packets[:4]))
+    psnr = []
+    for files, status in (([early], 1), ([early, late], 0)):
+        assert decode([*map(str, files), "-o", str(out), "--reference", str(png), "--json"]) == status
+        psnr.append(json.loads(capsys.readouterr().out)["pictures"][0]["psnr"])
+    assert psnr[1] > psnr[0] + 1
+
+
+def test_two_pictures_that_reuse_an_image_id_are_told_apart(tmp_path: Path) -> None:
+    both = b""
+    for seed in (1, 2):
+        Image.fromarray(colour_scene(60, 90, seed)).save(tmp_path / "in.png")
+        argv = ["-q", str(tmp_path / "in.png"), "--quality", "40", "--packet", "90", "--image-id", "7"]
+        assert compress([*argv, "-o", str(tmp_path / "one.obp")]) == 0
+        both += (tmp_path / "one.obp").read_bytes()
+        assert decode(["-q", str(tmp_path / "one.obp"), "-o", str(tmp_path / f"alone-{seed}.png")]) == 0
+    packets = split(both)
+    (tmp_path / "mixed.obp").write_bytes(b"".join(packets[::2] + packets[1::2]))
+    assert decode(["-q", str(tmp_path / "mixed.obp"), "-o", str(tmp_path / "mixed.png")]) == 0
+    found = {pixels(p).tobytes() for p in tmp_path.glob("mixed-7-*.png")}
+    assert found == {pixels(tmp_path / f"alone-{seed}.png").tobytes() for seed in (1, 2)}
+
+
+def test_corrupt_packets_are_counted_for_each_file(png: Path, tmp_path: Path, capsys) -> None:
+    stream = tmp_path / "a.obp"
+    assert compress(["-q", str(png), "--packet", "120", "--quality", "50", "-o", str(stream)]) == 0
+    packets = split(stream.read_bytes())
+    files = []
+    for bad in (2, 5, 0):
+        damaged = [p[:30] + bytes((p[30] ^ 1,)) + p[31:] if i < bad else p for i, p in enumerate(packets)]
+        files.append(tmp_path / f"bad{bad}.obp")
+        files[-1].write_bytes(b"".join(damaged))
+    assert decode([*map(str, files), "-o", str(tmp_path / "a.png"), "--json"]) == 1
+    sources = json.loads(capsys.readouterr().out)["sources"]
+    assert [sources[str(f)]["corrupt"] for f in files] == [2, 5, 0]
+    assert [sources[str(f)]["packets"] for f in files] == [len(packets) - bad for bad in (2, 5, 0)]
+
+
+def test_a_refinement_fits_the_radio_and_refuses_what_it_cannot_do(png: Path, tmp_path: Path, capsys) -> None:
+    base, more = tmp_path / "a.obp", tmp_path / "b.obp"
+    assert compress(["-q", str(png), "--quality", "20", "-o", str(base)]) == 0
+    argv = [str(png), "--refine", "--base", str(base), "--budget", "3k", "-o", str(more), "--radio", "ax25"]
+    assert compress(["-q", *argv]) == 0
+    assert max(map(len, split(more.read_bytes()))) <= 256
+    for refused in (["--parity", "20"], ["--expect-loss", "10%"], ["--order", "spread"], ["--overhead", "9"]):
+        assert compress([*argv, *refused]) == 2
+        assert f"{refused[0]} is for previews" in one_line(capsys)

@@ -75,6 +75,7 @@ PACKET = Packet(
     sections=(Section(1, 2, 3, 0x2A5, b"\xde\xad"), Section(0, 1, 0, 5, b"\x7f")),
     extensions=(Extension(2, b"abc"),),
 )
+PACKET_BEGINS = 0x0B
 SPELLED_OUT = (
     "0BC1 0C 1234 5678 9ABC 0201 0403 B1 4D 002A  header: 101 scale, 10 interleave, 001 colour",
     "B3 0102 0304  window: 12 bits, curve 1, no data",
@@ -375,3 +376,19 @@ def test_the_format_page_lists_the_same_steps():
 def test_the_checksum_is_crc_32_iso_hdlc():
     assert reference.crc32(b"123456789") == 0xCBF43926 == zlib.crc32(b"123456789")
     assert pack(PACKET)[-4:] == struct.pack(">I", reference.crc32(pack(PACKET)[:-4]))
+
+
+def test_a_packet_that_gets_its_last_byte_from_the_next_does_not_hide_it():
+    packets = (pack(replace(PACKET, description=replace(DESCRIPTION, tag=tag))) for tag in range(65536))
+    first = next(p for p in packets if p[-1] == PACKET_BEGINS)
+    found, report = wire.scan(first[:-1] + pack(PACKET))
+    assert [pack(p) for p in found] == [first, pack(PACKET)]
+    assert report.skipped_bytes == 0
+
+
+def test_a_corrupt_packet_that_holds_the_magic_counts_once():
+    inside = replace(PACKET, sections=(Section(0, 0, 0, 0, b"\x0b\xc1" * 9),))
+    bad = bytearray(pack(inside))
+    bad[-1] ^= 1
+    report = wire.scan(bytes(bad) + pack(PACKET) + bytes(bad))[1]
+    assert (report.packets, report.corrupt, report.skipped_bytes) == (1, 2, 2 * len(bad))
