@@ -12,7 +12,7 @@ from pathlib import Path
 from onboard.errors import InputError
 
 SOURCES = Path(__file__).parent / "c"
-ENCODER = ("obc.c", "obc_analyse.c", "obc_entropy.c", "obc_packet.c", "obc_rate.c")
+ENCODER = ("obc.c", "obc_analyse.c", "obc_camera.c", "obc_first.c", "obc_packet.c", "obc_rate.c", "obc_rest.c", "obc_step.c")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
 TOOLS = "make firmware-tools"
 

@@ -45,7 +45,7 @@ class Core:
 
 CORES = (
     Core("Cortex-M0+", "cortex-m0plus", "mps2-an385", "-O2"),
-    Core("Cortex-M4", "cortex-m4", "mps2-an386", "-O3"),
+    Core("Cortex-M4", "cortex-m4", "mps2-an386", "-O2"),
     Core("Cortex-M7", "cortex-m7", "mps2-an500", "-O3"),
 )
 CONFIGURATIONS = (
@@ -60,7 +60,7 @@ def build(core: Core, limits: Limits, folder: Path) -> Path:
     write_model(folder)
     elf = folder / f"{core.cpu}.elf"
     # The board's own file talks to the emulator in ways that ISO C does not know.
-    flags = [f"-mcpu={core.cpu}", "-mthumb", core.optimise, "-ffunction-sections", *limits.defines(), f"-I{folder}"]
+    flags = [f"-mcpu={core.cpu}", "-mthumb", *core.optimise.split(), "-ffunction-sections", *limits.defines(), f"-I{folder}"]
     flags.append(f"-I{SOURCES}")
     objects = []
     for name in ENCODER:

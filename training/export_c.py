@@ -76,7 +76,7 @@ def header(model: Model) -> str:
         _table("int16_t obc_prediction_own[7]", own.ravel()),
         "#else",
         _table("int16_t obc_prediction[7][9]", np.hstack([matrix, own])),
-        _table("int8_t obc_weights[8][64]", model.weights),
+        _table("obc_weight obc_weights[8][64]", model.weights),
         "#endif\n",
         "/* Code words: code << 4 | length, by table set, kind, context and symbol. */",
         _table("uint16_t obc_words[OBC_SETS][OBC_SET_SYMBOLS]", words),

@@ -114,7 +114,7 @@ typedef struct {
     obc_config config;
     obc_plane plane[OBC_PLANES];
     uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
-    uint64_t reserve;           /* bits that layer 1 must leave for layer 0 */
+    uint32_t reserve;           /* bits that layer 1 must leave for layer 0 */
     uint32_t spent;             /* most bits that the stream has if it ends now */
     uint16_t rows_seen;         /* camera rows */
     uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */

@@ -21,6 +21,21 @@ static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t
     return (uint8_t)(2u + extra);
 }
 
+/* Append bits to the open packet; what does not fit is counted but not written. */
+void obc_put(obc_slot *slot, uint32_t value, uint32_t length) {
+    uint32_t acc = (uint32_t)slot->acc << length | value;
+    uint32_t fill = slot->fill + length;
+    while (fill >= 8u) {
+        fill -= 8u;
+        if (slot->end < slot->limit) {
+            slot->packet[slot->end] = (uint8_t)(acc >> fill);
+        }
+        slot->end++;
+    }
+    slot->acc = (uint8_t)(acc & ((1u << fill) - 1u));
+    slot->fill = (uint8_t)fill;
+}
+
 static void pad(obc_slot *slot) {
     if (slot->fill) {
         slot->packet[slot->end++] = (uint8_t)((uint32_t)slot->acc << (8u - slot->fill) | 0xFFu >> slot->fill);
@@ -58,23 +73,18 @@ obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet
     return OBC_PACKET;
 }
 
-uint8_t obc_is_empty(const obc_slot *slot) {
-    return slot->end == slot->start && slot->fill == 0u;
-}
-
 /* The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted. */
 void obc_stop(obc_encoder *e, uint8_t layer) {
     e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
 }
 
-/* See to it that the slot has an open packet; 0 when the quota does not allow one. */
-uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
-                           uint8_t phase, uint8_t stripe) {
+uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at) {
+    const obc_plane *plane = &e->plane[at->plane];
     uint8_t down = e->config.interleave_log2 == 2u ? 1 : 0;
-    uint32_t rows = ((uint32_t)plane->rows - (down ? phase >> 1 : 0u) + down) >> down;
+    uint32_t rows = ((uint32_t)plane->rows - (down ? at->phase >> 1 : 0u) + down) >> down;
     uint32_t overhead;
     int moved = (int)e->target - (int)e->last_index;
-    if (e->stopped[layer]) {
+    if (e->stopped[at->layer]) {
         return 0;
     }
     if (slot->open) {
@@ -84,11 +94,11 @@ uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, 
         e->last_index = e->target;
         e->opened = 1;
     }
-    slot->start = (uint16_t)(HEADER + section_header(slot->packet + HEADER, plane_number, layer, phase,
-                                                     stripe * (rows * OBC_STRIPE) + slot->next));
+    slot->start = (uint16_t)(HEADER + section_header(slot->packet + HEADER, at->plane, at->layer, at->phase,
+                                                     at->stripe * (rows * OBC_STRIPE) + slot->next));
     overhead = 8u * (slot->start + CRC) + 7u;
-    if (!obc_rate_allows(e, overhead, layer)) {
-        obc_stop(e, layer);
+    if (overhead > obc_rate_room(e, at->layer)) {
+        obc_stop(e, at->layer);
         return 0;
     }
     e->spent += overhead;

@@ -37,6 +37,7 @@ uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
             high = middle;
         }
     }
-    e->reserve = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / obc_fall(OBC_LAYER_FIRST, low);
+    first = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / obc_fall(OBC_LAYER_FIRST, low);
+    e->reserve = first < quota ? (uint32_t)first : quota;
     return low;
 }
