@@ -26,6 +26,15 @@ class Status(IntEnum):
     ERROR_STATE = -4
 
 
+class Format(IntEnum):
+    """obc_format of obc.h."""
+
+    GREY8 = 0
+    RGB888 = 1
+    RGB565LE = 2
+    RGB565BE = 3
+
+
 class Config(ctypes.Structure):
     """obc_config of obc.h."""
 

@@ -32,12 +32,12 @@ obc_status obc_reset(obc_encoder *e, const obc_config *config) {
         (config->quota && (config->quota < OBC_MIN_PACKET || config->quota > OBC_MAX_QUOTA)) ||
         config->index > OBC_MAX_INDEX || config->scale_log2 > OBC_MAX_SCALE_LOG2 ||
         config->interleave_log2 > OBC_MAX_INTERLEAVE_LOG2 ||
-        config->format > (OBC_COLOUR ? OBC_RGB888 : OBC_GREY8)) {
+        config->format > (OBC_COLOUR ? OBC_RGB565BE : OBC_GREY8)) {
         return OBC_ERROR_CONFIG;
     }
     e->config = *config;
     e->target = config->index;
-    planes = config->format == OBC_RGB888 ? 3 : 1;
+    planes = config->format == OBC_GREY8 ? 1 : 3;
     across = config->interleave_log2 ? 1 : 0;
     for (i = 0; i < planes; i++) {
         obc_plane *p = &e->plane[i];
@@ -69,7 +69,7 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
         return OBC_ERROR_STATE;
     }
     due = (uint32_t)e->config.height - e->rows_seen;
-    if (count != (due < 8u ? due : 8u) || stride < (size_t)e->config.width * (e->planes == 3u ? 3u : 1u)) {
+    if (count != (due < 8u ? due : 8u) || stride < (size_t)e->config.width * obc_sample_bytes(e->config.format)) {
         return OBC_ERROR_ROWS;
     }
     if (e->job_plane < e->job_planes) {
@@ -124,7 +124,8 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     at.run.column = (uint16_t)(p->base + shift + ((uint32_t)e->job_stripe * OBC_STRIPE << across));
                     slot = &e->slot[at.layer * e->layer_slots + e->job_phase * e->phase_slots + p->slots + at.stripe];
                     far = (int)e->target - (int)slot->index;
-                    if ((slot->open && !obc_is_empty(slot) && (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
+                    if ((slot->open && !obc_is_empty(slot) && e->plane[0].rows > e->plane[0].row + OBC_CLOSE_ROWS &&
+                         (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
                         (at.layer ? obc_code_rest_row(e, slot, &at) : obc_code_first_row(e, slot, &at))) {
                         *full = slot;
                         return 1;

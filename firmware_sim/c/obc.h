@@ -23,7 +23,7 @@
 #ifndef OBC_MAX_PACKET
 #define OBC_MAX_PACKET 256
 #endif
-#ifndef OBC_COLOUR /* 1: RGB888 pictures too */
+#ifndef OBC_COLOUR /* 1: RGB pictures too */
 #define OBC_COLOUR 0
 #endif
 #ifndef OBC_MAX_SCALE_LOG2 /* 0 to 2 */
@@ -48,11 +48,14 @@ typedef enum {
     OBC_BUSY = 4,           /* rows not taken: poll until OBC_EMPTY first */
     OBC_ERROR_NULL = -1,    /* a null pointer */
     OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for */
-    OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below the width */
+    OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below a row */
     OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset() */
 } obc_status;
 
-typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1 } obc_format;
+/* Camera samples. RGB565 has 16 bits, red in the five highest, and comes with its low byte first (LE) or last (BE, as
+ * most sensors send it). It becomes 8 bits by repeating the highest bits behind the lowest: five bits v make
+ * v << 3 | v >> 2, six bits make v << 2 | v >> 4, so that 0 stays 0 and the largest value becomes 255. */
+typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1, OBC_RGB565LE = 2, OBC_RGB565BE = 3 } obc_format;
 
 typedef struct {
     uint16_t width, height;   /* samples: 1 to OBC_MAX_WIDTH, 1 to 65535 */
@@ -114,7 +117,7 @@ typedef struct {
     obc_config config;
     obc_plane plane[OBC_PLANES];
     uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
-    uint32_t reserve;           /* bits that layer 1 must leave for layer 0 */
+    uint32_t reserve, least;    /* bits that layer 1, and layer 0, must leave for layer 0 of the rows below */
     uint32_t spent;             /* most bits that the stream has if it ends now */
     uint16_t rows_seen;         /* camera rows */
     uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */

@@ -35,6 +35,11 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
     uint32_t width = run->width, column;
     int32_t west = 0;
     uint32_t west_size = 0, corner_far = 0; /* corner_far: from N to NW */
+    if (begin > 0u && at > 0u) {
+        west = row->q[begin - 1u];
+        west_size = row->size[begin - 1u];
+        corner_far = at > width ? obc_distance(above[0], above[-across]) : 0u;
+    }
     z += begin * across;
     for (column = begin; column < width; column++, at++) {
         uint8_t has_west = column > 0u && at >= 1u, context;
@@ -125,7 +130,7 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
     uint32_t room, allowed, spent = 0;
     uint16_t step;
-    uint8_t index, column, begin, full = 0;
+    uint8_t index, column, begin, full = 0, smeared = 0;
     const uint16_t *words;
     first_row row;
     if (!obc_open_packet(e, slot, at)) {
@@ -145,6 +150,11 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
         if (bits > room) {
             full = 1;
             break;
+        }
+        if (bits + e->least > allowed && !smeared) {
+            smeared = 1;
+            quantise_row(e, run, column, slot->next - slot->begin, first, step, UINT32_MAX, &row);
+            continue;
         }
         if (bits > allowed) {
             obc_stop(e, OBC_LAYER_FIRST);

@@ -41,6 +41,9 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
 
 /* obc_camera.c */
 
+/* Bytes of a camera sample. */
+uint8_t obc_sample_bytes(uint8_t format);
+
 /* Eight camera rows, or the last ones: averages and colour into strips, then latents of every block row that is whole. */
 void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t count);
 
@@ -76,23 +79,15 @@ uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane
 const uint16_t *obc_words_of(uint8_t plane_index);
 
 /* obc_rate.c */
+
 void obc_rate_begin(obc_encoder *e);
+/* The target index before luma row `row`. */
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
+/* Bits that the quota leaves for a layer. */
+uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer);
+void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index);
 
 /* shared arithmetic */
-
-/* Bits that the quota leaves for a layer. */
-static inline uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer) {
-    uint32_t held = e->spent + (layer ? e->reserve : 0u), quota = 8u * e->config.quota;
-    return !quota ? UINT32_MAX : (held < quota ? quota - held : 0u);
-}
-
-static inline void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
-    if (e->config.quota) {
-        e->spent += bits;
-        e->cost[layer] += (uint64_t)bits * obc_fall(layer, index);
-    }
-}
 
 static inline uint32_t obc_distance(int32_t a, int32_t b) {
     return (uint32_t)(a < b ? b - a : a - b);

@@ -56,7 +56,7 @@ obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet
     store16(p + 7, OBC_MODEL_ID);
     store16(p + 9, c->width);
     store16(p + 11, c->height);
-    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | c->format);
+    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | (c->format != OBC_GREY8));
     p[14] = slot->index;
     store16(p + 15, slot->end + CRC);
     for (i = 0; i < slot->end; i++) {

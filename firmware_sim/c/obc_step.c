@@ -2,7 +2,7 @@
 #include "obc_internal.h"
 
 uint32_t obc_fall(uint8_t layer, uint32_t index) {
-    uint32_t n = layer == OBC_LAYER_FIRST ? index / 2u : 5u * index / 4u;
+    uint32_t n = layer == OBC_LAYER_FIRST ? 13u * index / 32u : 3u * index / 2u;
     return (uint32_t)obc_step[n % 32u] << (n / 32u);
 }
 
