@@ -60,7 +60,14 @@ def build(core: Core, limits: Limits, folder: Path) -> Path:
     write_model(folder)
     elf = folder / f"{core.cpu}.elf"
     # The board's own file talks to the emulator in ways that ISO C does not know.
-    flags = [f"-mcpu={core.cpu}", "-mthumb", *core.optimise.split(), "-ffunction-sections", *limits.defines(), f"-I{folder}"]
+    flags = [
+        f"-mcpu={core.cpu}",
+        "-mthumb",
+        *core.optimise.split(),
+        "-ffunction-sections",
+        *limits.defines(),
+        f"-I{folder}",
+    ]
     flags.append(f"-I{SOURCES}")
     objects = []
     for name in ENCODER:

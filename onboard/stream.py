@@ -22,6 +22,7 @@ decoder reads the result. What is coded when, exactly:
   packets of one index can share.
 - At the end the open packets go out in the order layer, phase, plane, stripe; neighbours of one index that fit into one
   packet share it.
+- With erasure packets, packets that begin with layer 0 and with layer 1 have groups of their own (`stream_parity`).
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from onboard.encoder import LENGTH_FIELD, Effort, analyse_picture, threshold_ene
 from onboard.errors import InputError
 from onboard.model import Model
 from onboard.planes import block_grid, phases
+from onboard.stream_parity import Group, Protector
 from onboard.stream_rate import LEAST_BITS, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
     LAYER_REST,
-    MAX_INDEX,
     MAX_PACKET,
     MIN_PACKET,
     QUAD,
@@ -79,6 +80,7 @@ class _Stream:
         packet_size: int,
         index: int,
         quota: int | None,
+        groups: tuple[Group, Group],
     ) -> None:
         encoding = analyse_picture(picture, description, model, 0, Effort(0, 0))
         self.planes = encoding.planes
@@ -86,7 +88,10 @@ class _Stream:
         self.words = [[int(w) for w in model.words(s)] for s in range(3)]
         self.matrix = model.prediction.astype(int).tolist()
         rows, columns = block_grid(description, 0)
-        self.rate = Rate(quota, packet_size, rows, columns) if quota else None
+        share = sum(packet_size * g.parity // g.source for g in groups) // 2
+        self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
+        self.groups = groups
+        self.protector = Protector(groups, self.rate, packet_size)
         self.target = index
         self.luma_row = 0
         self.last_index = -1
@@ -147,7 +152,7 @@ class _Stream:
                 far = self.target - slot.index
                 late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
                 if slot.has_symbols() and not late and not -CLOSE_FINER < far < CLOSE_COARSER:
-                    yield self._close(slot)
+                    yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
     def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
@@ -163,7 +168,7 @@ class _Stream:
                 run, coded = first_symbol(slot, words)
                 bits = sum(length for _, length in coded)
                 if not slot.fits(bits):
-                    yield self._close(slot)
+                    yield from self._close(slot)
                     break
                 if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least:
                     smeared = True
@@ -200,7 +205,7 @@ class _Stream:
                 bits = sum(length for _, length in coded)
                 fits = slot.fits(bits)
                 if not fits and slot.has_symbols():
-                    yield self._close(slot)
+                    yield from self._close(slot)
                     break
                 if fits and self._spend(bits, slot):
                     slot.put(coded)
@@ -257,7 +262,9 @@ class _Stream:
                 self.last_index = self.target
             head = len(section_header(slot.plane, slot.layer, slot.phase, slot.offset + slot.next, None))
             overhead = header_size(self.description) + head + CRC.size
-            slot.begin, slot.index, slot.room = slot.next, self.last_index, self.packet_size - overhead
+            room = self.packet_size - overhead - self.groups[slot.layer].reserve()
+            slot.begin, slot.index, slot.room = slot.next, self.last_index, room
+            overhead += self.groups[slot.layer].entry()
             if self.rate:
                 if 8 * overhead + 7 > self.rate.room(slot.layer):
                     self._stop(slot.layer)
@@ -280,29 +287,31 @@ class _Stream:
         """The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted."""
         self.stopped[layer] = self.stopped[LAYER_REST] = True
 
-    def _close(self, slot: Slot) -> bytes:
-        return pack(Packet(self.description, slot.index, (slot.section(),)))
+    def _close(self, slot: Slot) -> Iterator[bytes]:
+        return self.protector.emit(Packet(self.description, slot.index, (slot.section(),)))
 
     def _finish(self) -> Iterator[bytes]:
         """The packets that are still open, put together where they have one index and fit."""
         sections: list[Section] = []
-        index, size = 0, 0
+        index = size = limit = 0
         for key in sorted(self.slots):
             slot = self.slots[key]
             if not slot.has_symbols():
                 continue
             section = slot.section()
             more = len(section_header(*key_of(section), None)) + len(section.payload)
-            if sections and slot.index == index and size + LENGTH_FIELD + more <= self.packet_size:
+            if sections and slot.index == index and size + LENGTH_FIELD + more <= limit:
                 size += LENGTH_FIELD
             else:
                 if sections:
-                    yield pack(Packet(self.description, index, tuple(sections)))
+                    yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
                 sections, index, size = [], slot.index, header_size(self.description) + CRC.size
+                limit = self.packet_size - self.groups[slot.layer].reserve()
             sections.append(section)
             size += more
         if sections:
-            yield pack(Packet(self.description, index, tuple(sections)))
+            yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
+        yield from self.protector.finish()
 
 
 def stream(
@@ -313,6 +322,7 @@ def stream(
     packet_size: int = MAX_PACKET,
     index: int = 0,
     quota: int | None = None,
+    groups: tuple[Group, Group] = (Group(), Group()),
 ) -> Iterator[bytes]:
     """Packets of a picture in emission order.
 
@@ -322,16 +332,18 @@ def stream(
         packet_size: most bytes of a packet, 48 to 65535.
         index: quantiser index, when there is no quota.
         quota: most bytes of the stream; None: `index` rules.
+        groups: erasure groups of layer 0 and of layer 1; such packets have 55 bytes at least.
     """
     if description.window is not None or picture.dtype != np.uint8:
         raise InputError("streams are made of 8-bit pictures only")
     if description.scale_log2 > MAX_SCALE_LOG2:
         raise InputError(f"scale {description.scale}: a stream has 1, 2 or 4")
-    if not MIN_PACKET <= packet_size <= MAX_PACKET:
-        raise InputError(f"packet size {packet_size}: must be {MIN_PACKET} to {MAX_PACKET} bytes")
+    least = MIN_PACKET + max(group.reserve() for group in groups)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
     if quota is not None and not MIN_PACKET <= quota <= MAX_QUOTA:
         raise InputError(f"quota {quota}: must be {MIN_PACKET} to {MAX_QUOTA} bytes")
-    return _Stream(picture, description, model, packet_size, index, quota).packets()
+    return _Stream(picture, description, model, packet_size, index, quota, groups).packets()
 
 
 def clamp16(value: int) -> int:

@@ -1,4 +1,4 @@
-"""Rate control of the single-pass mode: what the quantiser index should be, what must be left. See onboard/stream.py."""
+"""Rate control of the single-pass mode: what the quantiser index should be, what must be left. See stream.py."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ def fall(layer: int, index: int) -> int:
 class Rate:
     """Target index from what is left of the quota, and what must be left for layer 0, so that no hole is left.
 
-    A row's cost is its bits times `fall`, which is about the same at any index. A row to come is taken to cost what rows
-    did so far and PRIOR_COST, which weighs less and less; the fewer rows are left, the more the last ones count.
+    A row's cost is its bits times `fall`, which is about the same at any index. A row to come is taken to cost what
+    rows did so far and PRIOR_COST, which weighs less and less; the fewer rows are left, the more the last ones count.
 
     Attributes:
+        parity_share: bytes of parity that come with a source packet in the mean.
         target: index that is asked for.
         spent: most bits that the stream has if it ends now.
         cost, recent: cost so far, and of a recent row, by layer.
         reserve, least: bits that layer 1, and layer 0, must leave for layer 0 of the rows below.
     """
 
-    def __init__(self, quota: int, packet_size: int, rows: int, columns: int) -> None:
+    def __init__(self, quota: int, packet_size: int, parity_share: int, rows: int, columns: int) -> None:
         self.quota = 8 * quota
-        self.packet_size = packet_size
+        self.packet_size, self.parity_share = packet_size, parity_share
         self.rows = rows
         self.prior = [columns * cost for cost in PRIOR_COST]
         self.target = self.spent = self.reserve = self.least = 0
@@ -49,7 +50,8 @@ class Rate:
         """Set the target before luma row `row`; `least`: see _Stream._least."""
         left = self.rows - row
         first, rest = (self._expected(layer, row) for layer in (LAYER_FIRST, LAYER_REST))
-        have = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST) // self.packet_size
+        have = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST)
+        have //= self.packet_size + self.parity_share
         rest *= left + (row > 0)
         low, high = 0, MAX_INDEX
         while low < high:  # the finest index at which what is to come fits

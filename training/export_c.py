@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from onboard import stream, stream_rate, wire
+from onboard import erasure, stream, stream_rate, wire
 from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
@@ -60,6 +60,12 @@ def header(model: Model) -> str:
         *(_define(name, getattr(wire, name)) for name in _WIRE),
         *(_define(name, getattr(stream_rate, name)) for name in _RATE),
         _define("LEAST_HEADER", wire.HEADER.size),
+        _define("INDEX_AT", wire.HEADER.size - wire.LENGTH.size - 1),
+        _define("KIND_PARITY", wire.Kind.PARITY << 4),
+        _define("ERASURE_TYPE", wire.ExtensionType.ERASURE),
+        _define("ENTRY_BYTES", erasure.EXTENSION_SIZE),
+        _define("PARITY_EXCESS", erasure.PARITY_EXCESS),
+        _define("MAX_GROUP", erasure.MAX_GROUP),
         *(_define(name, getattr(stream, name)) for name in _STREAM),
         _define("MAX_STREAM_SCALE_LOG2", stream.MAX_SCALE_LOG2),
         *(_define(name, getattr(entropy, name)) for name in _ENTROPY),
@@ -88,6 +94,10 @@ def header(model: Model) -> str:
         "#else",
         _table("int16_t obc_prediction[7][9]", np.hstack([matrix, own])),
         _table("obc_weight obc_weights[8][64]", model.weights),
+        "#endif\n",
+        "#if OBC_MAX_PARITY",
+        _table("uint8_t obc_gf_power[256]", erasure.POWERS.astype(int)),
+        _table("uint8_t obc_gf_log[256]", erasure.LOGS.astype(int)),
         "#endif\n",
         "/* Code words: code << 4 | length, by table set, kind, context and symbol. */",
         _table("uint16_t obc_words[OBC_SETS][OBC_SET_SYMBOLS]", words),

@@ -35,6 +35,13 @@ obc_status obc_reset(obc_encoder *e, const obc_config *config) {
         config->format > (OBC_COLOUR ? OBC_RGB565BE : OBC_GREY8)) {
         return OBC_ERROR_CONFIG;
     }
+    for (i = 0; i < 2u; i++) {
+        if (config->parity[i] > OBC_MAX_PARITY ||
+            (config->parity[i] && (packet_size < OBC_MIN_PACKET + OBC_ENTRY_BYTES + OBC_PARITY_EXCESS ||
+                                   config->group[i] < 1u || config->group[i] + config->parity[i] > OBC_MAX_GROUP))) {
+            return OBC_ERROR_CONFIG;
+        }
+    }
     e->config = *config;
     e->target = config->index;
     planes = config->format == OBC_GREY8 ? 1 : 3;
@@ -56,6 +63,9 @@ obc_status obc_reset(obc_encoder *e, const obc_config *config) {
     e->layer_slots = (uint16_t)(slots << config->interleave_log2);
     e->planes = planes;
     obc_rate_begin(e);
+#if OBC_MAX_PARITY
+    obc_parity_begin(e);
+#endif
     e->magic = MAGIC;
     return OBC_OK;
 }
@@ -75,6 +85,11 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
     if (e->job_plane < e->job_planes) {
         return OBC_BUSY;
     }
+#if OBC_MAX_PARITY
+    if (e->due) {
+        return OBC_BUSY;
+    }
+#endif
     if (e->config.quota && ((uint32_t)e->rows_seen >> e->config.scale_log2) % 8u == 0u) {
         e->target = obc_rate_target(e, e->plane[0].row);
     }
@@ -147,10 +162,15 @@ obc_status obc_poll_packet(obc_encoder *e, const uint8_t **packet, uint16_t *siz
     if (e->magic != MAGIC) {
         return OBC_ERROR_STATE;
     }
+#if OBC_MAX_PARITY
+    if (e->due) {
+        return obc_parity_poll(e, packet, size);
+    }
+#endif
     if (e->job_plane < e->job_planes) {
         uint8_t i;
         if (work(e, &full)) {
-            return obc_emit(e, full, packet, size);
+            return obc_emit(e, full, (uint8_t)(e->job_step > 0u), packet, size);
         }
         for (i = 0; i < e->job_planes; i++) {
             e->plane[i].row++;

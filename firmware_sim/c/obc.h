@@ -32,6 +32,9 @@
 #ifndef OBC_MAX_INTERLEAVE_LOG2 /* 0 to 2 */
 #define OBC_MAX_INTERLEAVE_LOG2 0
 #endif
+#ifndef OBC_MAX_PARITY /* most parity packets of an erasure group, 0 to 16; 0: no erasure code */
+#define OBC_MAX_PARITY 0
+#endif
 #ifndef OBC_DSP /* 1: SMLAD and friends through ACLE */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(__ARM_BIG_ENDIAN)
 #define OBC_DSP 1
@@ -60,12 +63,14 @@ typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1, OBC_RGB565LE = 2, OBC_RGB565BE = 3
 typedef struct {
     uint16_t width, height;   /* samples: 1 to OBC_MAX_WIDTH, 1 to 65535 */
     uint16_t image_id, tag;   /* which picture, and which encoding of it */
-    uint16_t packet_size;     /* most bytes of a packet, 48 to OBC_MAX_PACKET */
+    uint16_t packet_size;     /* most bytes of a packet, 48 (55 with parity) to OBC_MAX_PACKET */
     uint32_t quota;           /* most bytes of the stream; 0: `index` rules */
     uint8_t index;            /* quantiser index, 0 (finest) to 200, without a quota */
     uint8_t scale_log2;       /* code at 1/1, 1/2 or 1/4 of the size */
     uint8_t interleave_log2;  /* 1, 2 or 4 phases */
     uint8_t format;           /* obc_format */
+    uint8_t parity[2];        /* parity packets of an erasure group of layer 0, of layer 1: 0 (none) to OBC_MAX_PARITY */
+    uint8_t group[2];         /* most source packets of such a group; with its parity packets 255 at most */
 } obc_config;
 
 /* --- what follows is the encoder's own affair ------------------------------------------------------------------- */
@@ -113,6 +118,15 @@ typedef struct {
     uint8_t filled;         /* sample rows in the strip */
 } obc_plane;
 
+#if OBC_MAX_PARITY
+typedef struct { /* the erasure group of a layer that is open */
+    uint16_t length; /* of the longest row so far */
+    uint8_t index, number, count, promised;
+    uint8_t generator[OBC_MAX_PARITY];
+    uint8_t packet[OBC_MAX_PARITY][OBC_MAX_PACKET]; /* parity so far, where the packets to come have it */
+} obc_group;
+#endif
+
 typedef struct {
     obc_config config;
     obc_plane plane[OBC_PLANES];
@@ -141,6 +155,11 @@ typedef struct {
     uint8_t chroma[2][8][(OBC_MAX_WIDTH + 1) / 2];
 #elif OBC_MAX_SCALE_LOG2 > 0
     uint8_t strip[8][(OBC_MAX_WIDTH + 1) / 2];
+#endif
+#if OBC_MAX_PARITY
+    obc_group group[2];
+    uint16_t next_group;
+    uint8_t due, due_layer; /* parity packets that must go before anything else */
 #endif
     obc_slot slot[2 * OBC_LAYER_SLOTS];
 } obc_encoder;

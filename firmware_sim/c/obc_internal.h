@@ -14,6 +14,7 @@ typedef int8_t obc_weight;
 #include "obc_model.h"
 
 enum { OBC_LAYER_FIRST = 0, OBC_LAYER_REST = 1 };
+enum { OBC_CRC_BYTES = 4 };
 
 typedef struct { /* a row of a stripe in raster columns of all planes */
     uint16_t column; /* of its first block */
@@ -60,10 +61,38 @@ void obc_put(obc_slot *slot, uint32_t value, uint32_t length);
 void obc_stop(obc_encoder *e, uint8_t layer);
 /* See to it that the slot has an open packet; 0 when the quota does not allow one. */
 uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at);
-/* Close the slot's packet: header, padding, CRC. */
-obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size);
+/* Close the slot's packet: header, padding, CRC. It may be a parity packet that must go before, and the slot waits. */
+obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t **packet, uint16_t *size);
+/* Header and CRC of a packet of `end` bytes without it; returns its size. */
+uint16_t obc_seal(const obc_encoder *e, uint8_t *packet, uint32_t end, uint8_t kind, uint8_t index);
 /* The packets that are still open, put together where they have one index and fit. */
 obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+
+/* obc_parity.c */
+
+#if OBC_MAX_PARITY
+void obc_parity_begin(obc_encoder *e);
+/* Whether a packet of that index ends the group that is open: parity packets are due then. */
+uint8_t obc_parity_closes(obc_encoder *e, uint8_t layer, uint8_t index);
+/* Whether the end of the stream ends a group. */
+uint8_t obc_parity_finishes(obc_encoder *e);
+/* The extension list of the next source packet; 0 when there is no quota for protecting it. */
+uint8_t obc_parity_enters(const obc_encoder *e, uint8_t layer, uint8_t *entry);
+void obc_parity_add(obc_encoder *e, uint8_t layer, const uint8_t *packet, uint32_t end);
+/* The next parity packet that is due. */
+obc_status obc_parity_poll(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+#endif
+
+/* Bytes of the extension list that a layer's source packets have room for. */
+static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
+#if OBC_MAX_PARITY
+    return e->config.parity[layer] ? OBC_ENTRY_BYTES : 0u;
+#else
+    (void)e;
+    (void)layer;
+    return 0;
+#endif
+}
 
 /* obc_step.c: what a quantiser index means */
 

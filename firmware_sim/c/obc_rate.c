@@ -38,7 +38,7 @@ static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
 static uint32_t least(const obc_encoder *e, uint32_t row) {
     uint32_t blocks = 0, each, bits = 0, slot;
     uint8_t plane;
-    for (plane = 0; plane < e->planes; plane++) {
+    for (plane = 0; plane < OBC_PLANES; plane++) { /* what the picture does not have has no columns */
         const obc_plane *p = &e->plane[plane];
         blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
     }
@@ -50,12 +50,22 @@ static uint32_t least(const obc_encoder *e, uint32_t row) {
     return bits;
 }
 
+/* Bytes of parity that come with a source packet in the mean. */
+static uint32_t parity_share(const obc_encoder *e) {
+    const obc_config *c = &e->config;
+    uint32_t share = 0, layer;
+    for (layer = 0; layer < 2u; layer++) {
+        share += c->parity[layer] ? (uint32_t)c->packet_size * c->parity[layer] / c->group[layer] : 0u;
+    }
+    return share / 2u;
+}
+
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
     uint32_t quota = 8u * e->config.quota, left = e->plane[0].rows - (uint32_t)row;
     uint64_t first = expected(e, OBC_LAYER_FIRST, row), rest = expected(e, OBC_LAYER_REST, row), bits;
     uint64_t have = quota > e->spent ? quota - e->spent : 0u;
     uint8_t low = 0, high = OBC_MAX_INDEX;
-    have = have * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / e->config.packet_size;
+    have = have * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / (e->config.packet_size + parity_share(e));
     rest *= left + (row > 0u);
     while (low < high) { /* the finest index at which what is to come fits */
         uint8_t middle = (uint8_t)((low + high) / 2);
