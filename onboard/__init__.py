@@ -24,6 +24,7 @@ from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window, enlarge, strips
+from onboard.stream_parity import Group
 from onboard.wire import (
     MAX_PACKET,
     MAX_QUALITY,
@@ -264,8 +265,10 @@ def compress_stream(
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
     index = 0 if quality is None else index_of(quality)
-    groups = _stream.Group.percent(parity[0]), _stream.Group.percent(parity[1])
-    return _stream.stream(picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups)
+    groups = Group.percent(parity[0]), Group.percent(parity[1])
+    return _stream.stream(
+        picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups
+    )
 
 
 def decompress(

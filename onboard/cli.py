@@ -178,6 +178,7 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         scale=int(options.scale or 1),  # type: ignore[arg-type]
         packet_size=options.packet or MAX_PACKET,
         interleave=options.interleave or 1,
+        parity=options.parity or (0, 0),
         gray=options.gray,
         image_id=options.image_id or 0,
         tag=options.tag or 0,

@@ -50,7 +50,6 @@ from onboard.wire import (
     Packet,
     Section,
     header_size,
-    pack,
     section_header,
 )
 
@@ -113,7 +112,7 @@ class _Stream:
         rows = self.planes[0].rows
         for y in range(rows):
             if self.rate:
-                self.rate.aim(y, self._least(y))
+                self.rate.aim(y, self._least(y), self._with_packets)
                 self.target = self.rate.target
             self.luma_row = y
             yield from self._row(0, y)
@@ -133,13 +132,20 @@ class _Stream:
         if y == kept.rows - 1:
             yield from self._layer_row(plane, y, LAYER_REST)
 
-    def _least(self, y: int) -> int:
-        """Bits without which layer 0 below luma row y would leave a hole: hardly any symbols, and packets for them."""
-        slots = [slot for slot in self.slots.values() if slot.layer == LAYER_FIRST]
-        blocks = self.planes[0].columns * (self.planes[0].rows - y - 1)
-        blocks += sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
-        each = blocks * LEAST_BITS // 8 // len(slots)
-        return sum(each + (0 if slot.begin is not None and slot.fits(each) else OPEN_BITS) for slot in slots)
+    def _least(self, y: int) -> tuple[int, int]:
+        """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
+        columns = self.planes[0].columns
+        blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
+        return blocks * LEAST_BITS, columns * LEAST_BITS
+
+    def _with_packets(self, bits: int) -> int:
+        """That many bits of layer 0 with the packets that must be opened for them."""
+        stripes = sum(-(-grids[0].columns // STRIPE) for grids in self.grids)  # phase 0 has no fewer than the others
+        number = stripes * self.description.interleave
+        each = bits // number
+        slots = (slot for slot in self.slots.values() if slot.layer == LAYER_FIRST)
+        ready = sum(slot.begin is not None and slot.fits(each) for slot in slots)
+        return bits + (number - ready) * OPEN_BITS
 
     def _layer_row(self, plane: int, y: int, layer: int) -> Iterator[bytes]:
         down, across = (2 if self.description.interleave == 4 else 1), (2 if self.description.interleave > 1 else 1)
@@ -170,12 +176,14 @@ class _Stream:
                 if not slot.fits(bits):
                     yield from self._close(slot)
                     break
-                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least:
+                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least_behind(run):
                     smeared = True
                     self._quantise_first(slot, latents, end, step, SMEAR)
                     continue
                 if not self._spend(bits, slot):
                     return
+                if self.rate:
+                    self.rate.least = self.rate.least_behind(run)
                 slot.put(coded)
                 for n in range(slot.next, slot.next + run):
                     self.first[slot.plane][y, columns[n - row]] = slot.q[n] * step

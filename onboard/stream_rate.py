@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, STEPS
 
 # Costs of a luma block (layer 0, layer 1) that are expected at first, about those of training pictures, and how many
 # rows they weigh: PRIOR_ROWS and a share of the rows left, a smaller one as soon as the picture is busier than that.
-PRIOR_COST = (530, 21000)
+PRIOR_COST = (530, 26000)
 PRIOR_ROWS = 2
 PRIOR_CALM = 4
-PRIOR_BUSY = 8
+PRIOR_BUSY = 16
 RECENT_ROWS = 4  # what the last rows cost weighs as much as that many of the rows left
 RESERVE = 5  # quarters of what layer 0 is expected to need
 PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
-LEAST_BITS = 5  # eighths of a bit: what a block of layer 0 takes at least, about
+LEAST_BITS = 2  # what a block of layer 0 takes when it becomes its prediction, about
 OPEN_BITS = 255  # what opening a packet takes at most
 
 
@@ -34,7 +36,8 @@ class Rate:
         target: index that is asked for.
         spent: most bits that the stream has if it ends now.
         cost, recent: cost so far, and of a recent row, by layer.
-        reserve, least: bits that layer 1, and layer 0, must leave for layer 0 of the rows below.
+        reserve: bits that layer 1 must leave for layer 0 of the rows below.
+        least: bits without which layer 0 of the blocks to come would leave a hole.
     """
 
     def __init__(self, quota: int, packet_size: int, parity_share: int, rows: int, columns: int) -> None:
@@ -46,8 +49,13 @@ class Rate:
         self.cost, self.seen = [0, 0], [0, 0]
         self.recent = list(self.prior)
 
-    def aim(self, row: int, least: int) -> None:
-        """Set the target before luma row `row`; `least`: see _Stream._least."""
+    def aim(self, row: int, least: tuple[int, int], with_packets: Callable[[int], int]) -> None:
+        """Set the target before luma row `row`.
+
+        Args:
+            least: bits that layer 0 needs at least, of the rows below, and of the row.
+            with_packets: adds to bits of layer 0 the packets that must be opened for them.
+        """
         left = self.rows - row
         first, rest = (self._expected(layer, row) for layer in (LAYER_FIRST, LAYER_REST))
         have = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST)
@@ -61,8 +69,8 @@ class Rate:
             else:
                 high = middle
         self.target = low
-        self.least = least
-        self.reserve = max(first * (left - 1) // fall(LAYER_FIRST, low) * RESERVE // 4, least)
+        bits = max(first * (left - 1) // fall(LAYER_FIRST, low) * RESERVE // 4, least[0])
+        self.reserve, self.least = with_packets(min(bits, self.quota)), with_packets(sum(least))
 
     def _expected(self, layer: int, row: int) -> int:
         """What a row to come is taken to cost."""
@@ -78,6 +86,10 @@ class Rate:
     def room(self, layer: int) -> int:
         """Bits that the quota leaves for a layer."""
         return self.quota - self.spent - (self.reserve if layer == LAYER_REST else 0)
+
+    def least_behind(self, blocks: int) -> int:
+        """`least` when so many more blocks of layer 0 are coded."""
+        return max(self.least - LEAST_BITS * blocks, 0)
 
     def count(self, bits: int, layer: int, index: int) -> None:
         self.spent += bits

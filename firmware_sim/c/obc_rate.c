@@ -34,18 +34,23 @@ static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
     return (left * mean + OBC_RECENT_ROWS * e->recent[layer]) / (left + OBC_RECENT_ROWS);
 }
 
-/* Bits without which layer 0 of the rows below `row` would leave a hole: hardly any symbols, and packets for them. */
+/* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
 static uint32_t least(const obc_encoder *e, uint32_t row) {
-    uint32_t blocks = 0, each, bits = 0, slot;
+    uint32_t blocks = 0;
     uint8_t plane;
     for (plane = 0; plane < OBC_PLANES; plane++) { /* what the picture does not have has no columns */
         const obc_plane *p = &e->plane[plane];
         blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
     }
-    each = blocks * OBC_LEAST_BITS / 8u / e->layer_slots;
+    return blocks * OBC_LEAST_BITS;
+}
+
+/* That many bits of layer 0 with the packets that must be opened for them. */
+static uint32_t with_packets(const obc_encoder *e, uint32_t bits) {
+    uint32_t each = bits / e->layer_slots, slot;
     for (slot = 0; slot < e->layer_slots; slot++) {
         const obc_slot *s = &e->slot[slot];
-        bits += each + (s->open && obc_packet_room(s) >= each ? 0u : OBC_OPEN_BITS);
+        bits += s->open && obc_packet_room(s) >= each ? 0u : OBC_OPEN_BITS;
     }
     return bits;
 }
@@ -61,7 +66,7 @@ static uint32_t parity_share(const obc_encoder *e) {
 }
 
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
-    uint32_t quota = 8u * e->config.quota, left = e->plane[0].rows - (uint32_t)row;
+    uint32_t quota = 8u * e->config.quota, left = e->plane[0].rows - (uint32_t)row, below;
     uint64_t first = expected(e, OBC_LAYER_FIRST, row), rest = expected(e, OBC_LAYER_REST, row), bits;
     uint64_t have = quota > e->spent ? quota - e->spent : 0u;
     uint8_t low = 0, high = OBC_MAX_INDEX;
@@ -75,9 +80,10 @@ uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
             high = middle;
         }
     }
-    e->least = least(e, row);
+    below = least(e, row);
     bits = first * (left - 1u) / obc_fall(OBC_LAYER_FIRST, low) * OBC_RESERVE / 4u;
-    bits = bits > e->least ? bits : e->least;
-    e->reserve = bits < quota ? (uint32_t)bits : quota;
+    bits = bits > below ? bits : below;
+    e->reserve = with_packets(e, bits < quota ? (uint32_t)bits : quota);
+    e->least = with_packets(e, below + (uint32_t)e->plane[0].columns * OBC_LEAST_BITS);
     return low;
 }
