@@ -71,7 +71,7 @@ OPTIONS = {
     "quota": st.none() | st.integers(48, 3000),
     "groups": st.tuples(GROUPS, GROUPS),
 }
-CASES = int(os.environ.get("FIRMWARE_CASES", "150"))  # of each property; 10000 for a thorough run
+CASES = int(os.environ.get("FIRMWARE_CASES", "80"))  # of each property; 10000 for a thorough run
 
 
 @given(idle=st.integers(1, 4), **OPTIONS)

@@ -97,7 +97,7 @@ void obc_parity_add(obc_encoder *e, uint8_t layer, const uint8_t *packet, uint32
         uint8_t byte = (uint8_t)(i >= length ? 0u : (i >= LENGTH ? part[i - LENGTH] : size >> (8u * (1u - i))));
         uint8_t feedback = (uint8_t)(byte ^ g->packet[0][at]);
         for (j = 0; j < m; j++) {
-            uint8_t next = j + 1u < m ? g->packet[j + 1u][at] : 0;
+            uint8_t next = j + 1u < OBC_MAX_PARITY ? g->packet[j + 1u][at] : 0; /* rows behind the last are 0 */
             g->packet[j][at] = (uint8_t)(next ^ multiply(g->generator[j], feedback));
         }
     }

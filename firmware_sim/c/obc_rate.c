@@ -37,7 +37,7 @@ static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
 /* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
 static uint32_t least(const obc_encoder *e, uint32_t row) {
     uint32_t blocks = 0;
-    uint8_t plane;
+    uint32_t plane;
     for (plane = 0; plane < OBC_PLANES; plane++) { /* what the picture does not have has no columns */
         const obc_plane *p = &e->plane[plane];
         blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
