@@ -12,7 +12,9 @@ from pathlib import Path
 from onboard.errors import InputError
 
 SOURCES = Path(__file__).parent / "c"
-ENCODER = ("obc.c", "obc_analyse.c", "obc_entropy.c", "obc_packet.c", "obc_rate.c")
+ENCODER = tuple(
+    f"obc{part}.c" for part in ("", "_analyse", "_camera", "_first", "_packet", "_parity", "_rate", "_rest", "_step")
+)
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
 TOOLS = "make firmware-tools"
 
@@ -26,6 +28,7 @@ class Limits:
     colour: bool = False
     scale_log2: int = 0
     interleave_log2: int = 0
+    parity: int = 0
 
     def defines(self) -> list[str]:
         return [
@@ -34,10 +37,11 @@ class Limits:
             f"-DOBC_COLOUR={int(self.colour)}",
             f"-DOBC_MAX_SCALE_LOG2={self.scale_log2}",
             f"-DOBC_MAX_INTERLEAVE_LOG2={self.interleave_log2}",
+            f"-DOBC_MAX_PARITY={self.parity}",
         ]
 
 
-ROOMY = Limits(2048, 65535, True, 2, 2)
+ROOMY = Limits(2048, 65535, True, 2, 2, 16)
 
 
 def host_compiler() -> str:

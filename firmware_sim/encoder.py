@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
@@ -26,6 +26,15 @@ class Status(IntEnum):
     ERROR_STATE = -4
 
 
+class Format(IntEnum):
+    """obc_format of obc.h."""
+
+    GREY8 = 0
+    RGB888 = 1
+    RGB565LE = 2
+    RGB565BE = 3
+
+
 class Config(ctypes.Structure):
     """obc_config of obc.h."""
 
@@ -40,10 +49,19 @@ class Config(ctypes.Structure):
         ("scale_log2", ctypes.c_uint8),
         ("interleave_log2", ctypes.c_uint8),
         ("format", ctypes.c_uint8),
+        ("parity", ctypes.c_uint8 * 2),
+        ("group", ctypes.c_uint8 * 2),
     )
 
 
-def config_of(description: Description, packet_size: int, index: int = 0, quota: int | None = None) -> Config:
+def config_of(
+    description: Description,
+    packet_size: int,
+    index: int = 0,
+    quota: int | None = None,
+    groups: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
+) -> Config:
+    """`groups`: (k, m) of the erasure groups of layer 0 and layer 1."""
     d = description
     return Config(
         d.width,
@@ -56,6 +74,8 @@ def config_of(description: Description, packet_size: int, index: int = 0, quota:
         d.scale_log2,
         d.interleave_log2,
         d.colour,
+        (groups[0][1], groups[1][1]),
+        (groups[0][0], groups[1][0]),
     )
 
 

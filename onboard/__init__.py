@@ -22,6 +22,7 @@ from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window
+from onboard.stream_parity import Group
 from onboard.wire import (
     MAX_PACKET,
     MAX_QUALITY,
@@ -232,6 +233,7 @@ def compress_stream(
     scale: Literal[1, 2, 4] = 1,
     packet_size: int = MAX_PACKET,
     interleave: Literal[1, 2, 4] = 1,
+    parity: tuple[float, float] = (0, 0),
     gray: bool = False,
     image_id: int = 0,
     tag: int = 0,
@@ -244,6 +246,8 @@ def compress_stream(
         budget: most bytes of the stream, which comes close to it from below.
         quality: 0 (coarsest) to 100 (finest), halves count. One of budget and quality must be given.
         scale, packet_size, interleave, gray, model: as for compress().
+        parity: erasure packets in percent of the source packets, for layer 0 and for layer 1: two parity packets (more
+            above 100 %) for each group of so many source packets, or of fewer when the quantiser index changes.
         image_id, tag: which picture this is and which encoding of it, 0 to 65535: nothing can be derived from content
             that is still to come.
 
@@ -266,7 +270,10 @@ def compress_stream(
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
     index = 0 if quality is None else index_of(quality)
-    return _stream.stream(picture, description, known, packet_size=packet_size, index=index, quota=budget)
+    groups = Group.percent(parity[0]), Group.percent(parity[1])
+    return _stream.stream(
+        picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups
+    )
 
 
 def decompress(

@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tag", type=int, metavar="N", help="0 to 65535; which encoding of the picture")
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
-    parser.add_argument("--raw", metavar="WxH:TYPE", help="input is a raw dump of u8, u16le or u16be samples")
+    parser.add_argument(
+        "--raw", metavar="WxH:TYPE", help="input is a raw dump: u8, u16le, u16be, rgb888, rgb565le, ..."
+    )
     parser.add_argument("--window", metavar="LOW:HIGH", help="16-bit input: samples that map to black and white")
     parser.add_argument("--curve", choices=("linear", "sqrt"), default="linear", help="16-bit input: transfer curve")
     parser.add_argument("--no-data", action=argparse.BooleanOptionalAction, help="16-bit input: 0 means no data")
@@ -183,6 +185,7 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         scale=int(options.scale or 1),  # type: ignore[arg-type]
         packet_size=packet_size(options),
         interleave=options.interleave or 1,
+        parity=options.parity or (0, 0),
         gray=options.gray,
         image_id=options.image_id or 0,
         tag=options.tag or 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
@@ -19,8 +20,8 @@ READABLE = frozenset(
     (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".gif", ".jp2")
 )
 STDIO = "-"
-_RAW = re.compile(r"(\d{1,5})x(\d{1,5}):(u8|u16le|u16be)")
-_RAW_TYPES = {"u8": "u1", "u16le": "<u2", "u16be": ">u2"}
+_RAW_TYPES = {"u8": "u1", "u16le": "<u2", "u16be": ">u2", "rgb888": "u1", "rgb565le": "<u2", "rgb565be": ">u2"}
+_RAW = re.compile(rf"(\d{{1,5}})x(\d{{1,5}}):({'|'.join(_RAW_TYPES)})")
 
 
 def read_bytes(path: str) -> bytes:
@@ -65,21 +66,36 @@ def _to_array(image: Image.Image) -> np.ndarray:
 
 
 def read_raw(path: str, layout: str) -> np.ndarray:
-    """A raw sensor dump, e.g. layout "640x480:u16le"; a file is mapped, not read. Raises InputError."""
+    """A raw sensor dump, e.g. layout "640x480:u16le"; a file is mapped, not read, unless it is RGB565.
+
+    Raises InputError.
+    """
     match = _RAW.fullmatch(layout)
     if not match:
-        raise InputError(f"raw layout {layout!r}: must be WIDTHxHEIGHT:u8, :u16le or :u16be, such as 640x480:u16le")
+        raise InputError(f"raw layout {layout!r}: must be WIDTHxHEIGHT:TYPE, TYPE one of {', '.join(_RAW_TYPES)}")
     width, height = int(match[1]), int(match[2])
     dtype = np.dtype(_RAW_TYPES[match[3]])
-    wanted = width * height * dtype.itemsize
+    shape = (height, width, 3) if match[3] == "rgb888" else (height, width)
+    wanted = math.prod(shape) * dtype.itemsize
     have = len(data := read_bytes(path)) if path == STDIO else _size(path)
     if have != wanted or not wanted:
         raise InputError(f"{path}: {have} bytes, {layout} takes {wanted}")
     if path == STDIO:
-        values = np.frombuffer(data, dtype).reshape(height, width)
+        values = np.frombuffer(data, dtype).reshape(shape)
     else:
-        values = np.memmap(path, dtype, "r", shape=(height, width))
+        values = np.memmap(path, dtype, "r", shape=shape)
+    if match[3].startswith("rgb565"):
+        return expand_rgb565(values)
     return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
+
+
+def expand_rgb565(values: np.ndarray) -> np.ndarray:
+    """uint16 (h, w) of 5 bits red, 6 green, 5 blue to uint8 (h, w, 3): the highest bits repeat behind the lowest.
+
+    So 0 stays 0 and the largest value becomes 255, as in firmware_sim/c.
+    """
+    red, green, blue = values >> 11, values >> 5 & 63, values & 31
+    return np.stack([red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2], -1).astype(np.uint8)
 
 
 def _size(path: str) -> int:

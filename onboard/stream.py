@@ -13,12 +13,16 @@ decoder reads the result. What is coded when, exactly:
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
   open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
   anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
-  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER.
+  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER, unless it is one of the last CLOSE_ROWS luma rows.
+- Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
+  to 8, and first latents near their prediction. When the quota gets so short that layer 0 of the rows below would go
+  without, all first latents of what is left of the row become their prediction: rather a smear than a hole.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
 - At the end the open packets go out in the order layer, phase, plane, stripe; neighbours of one index that fit into one
   packet share it.
+- With erasure packets, packets that begin with layer 0 and with layer 1 have groups of their own (`stream_parity`).
 """
 
 from __future__ import annotations
@@ -31,22 +35,21 @@ from onboard.encoder import LENGTH_FIELD, Effort, analyse_picture, threshold_ene
 from onboard.errors import InputError
 from onboard.model import Model
 from onboard.planes import block_grid, phases
-from onboard.symbols import Candidate, Slot, first_symbol, rest_symbol, thin
+from onboard.stream_parity import Group, Protector
+from onboard.stream_rate import LEAST_BITS, OPEN_BITS, Rate
+from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
     LAYER_REST,
-    MAX_INDEX,
     MAX_PACKET,
     MIN_PACKET,
     QUAD,
-    STEPS,
     STRIPE,
     Description,
     Packet,
     Section,
     header_size,
-    pack,
     section_header,
 )
 
@@ -54,78 +57,15 @@ MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
-CLOSE_FINER = 12
-CLOSE_COARSER = 40
-# Rate control starts from these costs of a luma block (layer 0, layer 1; mean of training pictures), as if they had
-# been seen for PRIOR_ROWS rows and one PRIOR_SHARE-th of the picture's.
-PRIOR_COST = (665, 9650)
-PRIOR_ROWS = 2
-PRIOR_SHARE = 4
-PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
+CLOSE_FINER = 24
+CLOSE_COARSER = 200
+CLOSE_ROWS = 1
+SMEAR = 1 << 20  # above any distance from a prediction
 
 
 def stream_threshold(model: Model) -> int:
     """Threshold on G1's error in one pass, as encoder.Effort has it."""
     return model.threshold * THRESHOLD[0] // THRESHOLD[1]
-
-
-def fall(layer: int, index: int) -> int:
-    """What a layer's bits are inversely proportional to: 2^(index / 64) for layer 0, 2^(5 index / 128) for layer 1."""
-    n = index // 2 if layer == LAYER_FIRST else 5 * index // 4
-    return STEPS[n % 32] << (n // 32)
-
-
-class _Rate:
-    """Target index from what is left of the quota. A row's cost is its bits times `fall`, which is about the same at
-    any index; rows to come are taken to cost what rows did so far (and PRIOR_COST, at first), or what the last ones
-    did if that is more.
-
-    Attributes:
-        spent: most bits that the stream has if it ends now.
-        cost, recent: cost so far, and of a recent row, by layer.
-        reserve: bits that layer 1 must leave for layer 0 of the rows below.
-    """
-
-    def __init__(self, quota: int, packet_size: int, rows: int, columns: int) -> None:
-        self.quota = 8 * quota
-        self.packet_size = packet_size
-        self.rows = rows
-        self.prior = [columns * cost for cost in PRIOR_COST]
-        self.prior_rows = PRIOR_ROWS + rows // PRIOR_SHARE
-        self.spent = self.reserve = 0
-        self.cost, self.seen = [0, 0], [0, 0]
-        self.recent = list(self.prior)
-
-    def target(self, row: int) -> int:
-        """Target index before luma row `row`."""
-        left = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST) // self.packet_size
-        mean = [0, 0]
-        for layer in (LAYER_FIRST, LAYER_REST):
-            done = max(row - layer, 0)
-            if done:
-                self.recent[layer] = (3 * self.recent[layer] + self.cost[layer] - self.seen[layer]) // 4
-                self.seen[layer] = self.cost[layer]
-            mean[layer] = (self.prior_rows * self.prior[layer] + self.cost[layer]) // (self.prior_rows + done)
-            mean[layer] = max(mean[layer], self.recent[layer])
-        rest = mean[LAYER_REST] * (self.rows - max(row - 1, 0))
-        first = mean[LAYER_FIRST] * (self.rows - row)
-        low, high = 0, MAX_INDEX
-        while low < high:  # the finest index at which what is to come fits
-            middle = (low + high) // 2
-            if first // fall(LAYER_FIRST, middle) + rest // fall(LAYER_REST, middle) > left:
-                low = middle + 1
-            else:
-                high = middle
-        self.reserve = mean[LAYER_FIRST] * (self.rows - 1 - row) // fall(LAYER_FIRST, low)
-        return low
-
-    def allows(self, bits: int, layer: int) -> bool:
-        """Whether that many bits more are within the quota."""
-        return self.spent + bits + (self.reserve if layer == LAYER_REST else 0) <= self.quota
-
-    def count(self, bits: int, layer: int, index: int) -> None:
-        self.spent += bits
-        self.cost[layer] += bits * fall(layer, index)
 
 
 class _Stream:
@@ -139,6 +79,7 @@ class _Stream:
         packet_size: int,
         index: int,
         quota: int | None,
+        groups: tuple[Group, Group],
     ) -> None:
         encoding = analyse_picture(picture, description, model, 0, Effort(0, 0))
         self.planes = encoding.planes
@@ -146,8 +87,12 @@ class _Stream:
         self.words = [[int(w) for w in model.words(s)] for s in range(3)]
         self.matrix = model.prediction.astype(int).tolist()
         rows, columns = block_grid(description, 0)
-        self.rate = _Rate(quota, packet_size, rows, columns) if quota else None
+        share = sum(packet_size * g.parity // g.source for g in groups) // 2
+        self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
+        self.groups = groups
+        self.protector = Protector(groups, self.rate, packet_size)
         self.target = index
+        self.luma_row = 0
         self.last_index = -1
         self.stopped = [False, False]
         self.first = [np.zeros((p.rows, p.columns), np.int64) for p in self.planes]
@@ -167,7 +112,9 @@ class _Stream:
         rows = self.planes[0].rows
         for y in range(rows):
             if self.rate:
-                self.target = self.rate.target(y)
+                self.rate.aim(y, self._least(y), self._with_packets)
+                self.target = self.rate.target
+            self.luma_row = y
             yield from self._row(0, y)
             if y % 2 or y == rows - 1:
                 for plane in range(1, len(self.planes)):
@@ -185,6 +132,21 @@ class _Stream:
         if y == kept.rows - 1:
             yield from self._layer_row(plane, y, LAYER_REST)
 
+    def _least(self, y: int) -> tuple[int, int]:
+        """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
+        columns = self.planes[0].columns
+        blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
+        return blocks * LEAST_BITS, columns * LEAST_BITS
+
+    def _with_packets(self, bits: int) -> int:
+        """That many bits of layer 0 with the packets that must be opened for them."""
+        stripes = sum(-(-grids[0].columns // STRIPE) for grids in self.grids)  # phase 0 has no fewer than the others
+        number = stripes * self.description.interleave
+        each = bits // number
+        slots = (slot for slot in self.slots.values() if slot.layer == LAYER_FIRST)
+        ready = sum(slot.begin is not None and slot.fits(each) for slot in slots)
+        return bits + (number - ready) * OPEN_BITS
+
     def _layer_row(self, plane: int, y: int, layer: int) -> Iterator[bytes]:
         down, across = (2 if self.description.interleave == 4 else 1), (2 if self.description.interleave > 1 else 1)
         for phase, grid in enumerate(self.grids[plane]):
@@ -193,32 +155,48 @@ class _Stream:
             for stripe in range(-(-grid.columns // STRIPE)):
                 slot = self.slots[layer, phase, plane, stripe]
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
-                if slot.has_symbols() and not -CLOSE_FINER < self.target - slot.index < CLOSE_COARSER:
-                    yield self._close(slot)
+                far = self.target - slot.index
+                late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
+                if slot.has_symbols() and not late and not -CLOSE_FINER < far < CLOSE_COARSER:
+                    yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
     def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 0 of one row of a stripe."""
         kept = self.planes[slot.plane]
-        start, end = slot.next, slot.next + slot.width
+        row = slot.next - slot.next % slot.width
+        end = row + slot.width
+        latents = {n: int(kept.latents[y * kept.columns + columns[n - row], 0]) for n in range(slot.next, end)}
         while slot.next < end and self._open(slot):
-            step = int(self._steps(slot)[0])
-            words = self._words(slot)
-            for n in range(slot.next, end):
-                z = int(kept.latents[y * kept.columns + columns[n - start], 0])
-                slot.q[n] = (abs(z) + (step >> 1)) // step * (1 if z >= 0 else -1)
+            step, words, smeared = int(self._steps(slot)[0]), self._words(slot), False
+            self._quantise_first(slot, latents, end, step, self._wider_steps(slot)[0] >> 1)
             while slot.next < end:
                 run, coded = first_symbol(slot, words)
                 bits = sum(length for _, length in coded)
                 if not slot.fits(bits):
-                    yield self._close(slot)
+                    yield from self._close(slot)
                     break
+                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least_behind(run):
+                    smeared = True
+                    self._quantise_first(slot, latents, end, step, SMEAR)
+                    continue
                 if not self._spend(bits, slot):
                     return
+                if self.rate:
+                    self.rate.least = self.rate.least_behind(run)
                 slot.put(coded)
                 for n in range(slot.next, slot.next + run):
-                    self.first[slot.plane][y, columns[n - start]] = slot.q[n] * step
+                    self.first[slot.plane][y, columns[n - row]] = slot.q[n] * step
                 slot.next += run
+
+    def _quantise_first(self, slot: Slot, latents: dict[int, int], end: int, step: int, zero: int) -> None:
+        """Quantise first latents from `slot.next` on; what is closer to its prediction than `zero` becomes that."""
+        for n in range(slot.next, end):
+            prediction, z = first_context(slot, n)[0], latents[n]
+            slot.q[n] = (abs(z) + (step >> 1)) // step * (1 if z >= 0 else -1)
+            if abs(z - prediction * step) < zero:
+                slot.q[n] = prediction
+            slot.size[n] = min(abs(slot.q[n] - prediction), 31)
 
     def _rest(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 1 of one row of a stripe, as far as its quads are complete."""
@@ -235,7 +213,7 @@ class _Stream:
                 bits = sum(length for _, length in coded)
                 fits = slot.fits(bits)
                 if not fits and slot.has_symbols():
-                    yield self._close(slot)
+                    yield from self._close(slot)
                     break
                 if fits and self._spend(bits, slot):
                     slot.put(coded)
@@ -247,6 +225,10 @@ class _Stream:
 
     def _steps(self, slot: Slot) -> np.ndarray:
         return self.model.steps(self.model.plane_index(slot.index, slot.plane))
+
+    def _wider_steps(self, slot: Slot) -> list[int]:
+        """The slot's steps, or the target's where these are coarser: they decide what becomes 0."""
+        return [int(v) for v in self.model.steps(self.model.plane_index(max(slot.index, self.target), slot.plane))]
 
     def _words(self, slot: Slot) -> list[int]:
         return self.words[self.model.table_set(self.model.plane_index(slot.index, slot.plane))]
@@ -267,9 +249,11 @@ class _Stream:
         if candidate is None:
             return None
         q, gain, bits = [], 0, 4
-        steps = self._steps(slot)
-        for z, p, step in zip(*candidate, map(int, steps[1:]), strict=True):
+        steps, wider = map(int, self._steps(slot)[1:]), self._wider_steps(slot)[1:]
+        for z, p, step, wide in zip(*candidate, steps, wider, strict=True):
             m = (abs(z - p) + (step * self.model.dead_zone >> 8)) // step
+            if abs(z - p) < wide - (wide * self.model.dead_zone >> 8):
+                m = 0
             bits += 2 * m.bit_length()
             m = m if z >= p else -m
             q.append(m)
@@ -286,9 +270,11 @@ class _Stream:
                 self.last_index = self.target
             head = len(section_header(slot.plane, slot.layer, slot.phase, slot.offset + slot.next, None))
             overhead = header_size(self.description) + head + CRC.size
-            slot.begin, slot.index, slot.room = slot.next, self.last_index, self.packet_size - overhead
+            room = self.packet_size - overhead - self.groups[slot.layer].reserve()
+            slot.begin, slot.index, slot.room = slot.next, self.last_index, room
+            overhead += self.groups[slot.layer].entry()
             if self.rate:
-                if not self.rate.allows(8 * overhead + 7, slot.layer):
+                if 8 * overhead + 7 > self.rate.room(slot.layer):
                     self._stop(slot.layer)
                     slot.begin = None
                     return False
@@ -298,7 +284,7 @@ class _Stream:
     def _spend(self, bits: int, slot: Slot) -> bool:
         """Count bits against the quota; False when it does not allow them."""
         if self.rate:
-            if not self.rate.allows(bits, slot.layer):
+            if bits > self.rate.room(slot.layer):
                 if slot.layer == LAYER_FIRST:
                     self._stop(LAYER_FIRST)
                 return False
@@ -309,29 +295,31 @@ class _Stream:
         """The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted."""
         self.stopped[layer] = self.stopped[LAYER_REST] = True
 
-    def _close(self, slot: Slot) -> bytes:
-        return pack(Packet(self.description, slot.index, (slot.section(),)))
+    def _close(self, slot: Slot) -> Iterator[bytes]:
+        return self.protector.emit(Packet(self.description, slot.index, (slot.section(),)))
 
     def _finish(self) -> Iterator[bytes]:
         """The packets that are still open, put together where they have one index and fit."""
         sections: list[Section] = []
-        index, size = 0, 0
+        index = size = limit = 0
         for key in sorted(self.slots):
             slot = self.slots[key]
             if not slot.has_symbols():
                 continue
             section = slot.section()
             more = len(section_header(*key_of(section), None)) + len(section.payload)
-            if sections and slot.index == index and size + LENGTH_FIELD + more <= self.packet_size:
+            if sections and slot.index == index and size + LENGTH_FIELD + more <= limit:
                 size += LENGTH_FIELD
             else:
                 if sections:
-                    yield pack(Packet(self.description, index, tuple(sections)))
+                    yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
                 sections, index, size = [], slot.index, header_size(self.description) + CRC.size
+                limit = self.packet_size - self.groups[slot.layer].reserve()
             sections.append(section)
             size += more
         if sections:
-            yield pack(Packet(self.description, index, tuple(sections)))
+            yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
+        yield from self.protector.finish()
 
 
 def stream(
@@ -342,6 +330,7 @@ def stream(
     packet_size: int = MAX_PACKET,
     index: int = 0,
     quota: int | None = None,
+    groups: tuple[Group, Group] = (Group(), Group()),
 ) -> Iterator[bytes]:
     """Packets of a picture in emission order.
 
@@ -351,16 +340,18 @@ def stream(
         packet_size: most bytes of a packet, 48 to 65535.
         index: quantiser index, when there is no quota.
         quota: most bytes of the stream; None: `index` rules.
+        groups: erasure groups of layer 0 and of layer 1; such packets have 55 bytes at least.
     """
     if description.window is not None or picture.dtype != np.uint8:
         raise InputError("streams are made of 8-bit pictures only")
     if description.scale_log2 > MAX_SCALE_LOG2:
         raise InputError(f"scale {description.scale}: a stream has 1, 2 or 4")
-    if not MIN_PACKET <= packet_size <= MAX_PACKET:
-        raise InputError(f"packet size {packet_size}: must be {MIN_PACKET} to {MAX_PACKET} bytes")
+    least = MIN_PACKET + max(group.reserve() for group in groups)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
     if quota is not None and not MIN_PACKET <= quota <= MAX_QUOTA:
         raise InputError(f"quota {quota}: must be {MIN_PACKET} to {MAX_QUOTA} bytes")
-    return _Stream(picture, description, model, packet_size, index, quota).packets()
+    return _Stream(picture, description, model, packet_size, index, quota, groups).packets()
 
 
 def clamp16(value: int) -> int:

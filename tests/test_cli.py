@@ -14,6 +14,7 @@ from PIL import Image
 
 from onboard.cli import main as compress
 from onboard.ground.cli import main as decode
+from onboard.image_io import read_raw
 from tests.make_vectors import colour_scene, deep_scene, scene
 
 
@@ -108,6 +109,15 @@ def test_raw_sensor_dumps_are_read(layout: str, tmp_path: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)[0]["psnr"] > 24
     assert compress(["--raw", f"81x60:{layout}", str(raw)]) == 2
     assert "dump.raw" in one_line(capsys)
+
+
+def test_raw_rgb_dumps_are_read(tmp_path: Path) -> None:
+    pairs = {0x0000: (0, 0, 0), 0xFFFF: (255, 255, 255), 0x8410: (132, 130, 132), 0x0821: (8, 4, 8)}
+    words, wanted = np.array([list(pairs)], np.uint16), np.array([list(pairs.values())], np.uint8)
+    raw = tmp_path / "dump.raw"
+    for layout, data in (("rgb565le", words.astype("<u2")), ("rgb565be", words.astype(">u2")), ("rgb888", wanted)):
+        raw.write_bytes(data.tobytes())
+        assert np.array_equal(read_raw(str(raw), f"4x1:{layout}"), wanted)
 
 
 def test_pipes_carry_pictures_and_packets(tmp_path: Path) -> None:

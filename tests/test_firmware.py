@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from firmware_sim import measure
 from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, tool, write_model
-from firmware_sim.encoder import Config, Encoder, Status, config_of
+from firmware_sim.encoder import Config, Encoder, Format, Status, config_of
 from onboard.errors import InputError
+from onboard.image_io import expand_rgb565
 from onboard.model import default_model
 from onboard.stream import stream
+from onboard.stream_parity import Group
 from onboard.wire import MAX_INDEX, Colour, Description
 from tests import pictures
 
@@ -34,7 +37,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
         host_compiler()
     except InputError as e:
         pytest.skip(str(e))
-    checks = ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    checks = ("-O1", "-g", "-fsanitize=undefined,bounds", "-fno-sanitize-recover=all")
     return Encoder(host_library(tmp_path_factory.mktemp("obc"), options=checks))
 
 
@@ -44,6 +47,10 @@ def described(picture: np.ndarray, scale_log2: int = 0, interleave_log2: int = 0
     return Description(0xA1B2, 0x0C3D, default_model().model_id, width, height, scale_log2, interleave_log2, colour)
 
 
+def pairs(groups: tuple[Group, Group]) -> list[tuple[int, int]]:
+    return [(group.source, group.parity) for group in groups]
+
+
 def picture_of(kind: str, height: int, width: int, colour: bool) -> np.ndarray:
     grey = KINDS[kind](height, width)
     if not colour:
@@ -51,6 +58,7 @@ def picture_of(kind: str, height: int, width: int, colour: bool) -> np.ndarray:
     return np.ascontiguousarray(np.stack([grey, pictures.texture(height, width, 6), grey[::-1]], -1))
 
 
+GROUPS = st.just(Group()) | st.builds(Group, st.integers(1, 9), st.integers(0, 4))
 OPTIONS = {
     "kind": st.sampled_from(sorted(KINDS)),
     "height": st.integers(1, 90),
@@ -58,21 +66,23 @@ OPTIONS = {
     "colour": st.booleans(),
     "scale_log2": st.integers(0, 2),
     "interleave_log2": st.integers(0, 2),
-    "packet_size": st.integers(48, 256) | st.integers(257, 65535),
+    "packet_size": st.integers(55, 256) | st.integers(257, 65535),
     "index": st.integers(0, MAX_INDEX),
     "quota": st.none() | st.integers(48, 3000),
+    "groups": st.tuples(GROUPS, GROUPS),
 }
+CASES = int(os.environ.get("FIRMWARE_CASES", "80"))  # of each property; 10000 for a thorough run
 
 
 @given(idle=st.integers(1, 4), **OPTIONS)
-@settings(max_examples=150)
+@settings(max_examples=CASES)
 def test_the_packets_are_those_of_the_reference(
-    encoder, idle, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota
+    encoder, idle, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota, groups
 ):
     picture = picture_of(kind, height, width, colour)
     d = described(picture, scale_log2, interleave_log2)
-    config = config_of(d, packet_size, index, quota)
-    wanted = list(stream(picture, d, default_model(), packet_size=packet_size, index=index, quota=quota))
+    config = config_of(d, packet_size, index, quota, pairs(groups))
+    wanted = list(stream(picture, d, default_model(), packet_size=packet_size, index=index, quota=quota, groups=groups))
     calls = count()
     assert encoder.packets(picture, config, lambda: next(calls) % idle > 0) == wanted
 
@@ -86,13 +96,25 @@ def test_so_are_those_of_a_photograph(encoder, fixture, quota, request):
     assert encoder.packets(picture, config_of(d, 200, 90, quota)) == wanted
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2), st.booleans(), st.integers(0, 1 << 32))
+@settings(max_examples=40)
+def test_rgb565_rows_are_expanded_first(encoder, height, width, scale_log2, big, seed):
+    words = np.random.default_rng(seed).integers(0, 1 << 16, (height, width)).astype(np.uint16)
+    picture = expand_rgb565(words)
+    d = described(picture, scale_log2)
+    config = config_of(d, 200, 60)
+    config.format = Format.RGB565BE if big else Format.RGB565LE
+    rows = words.astype(">u2" if big else "<u2").view(np.uint8)
+    assert encoder.packets(rows, config) == list(stream(picture, d, default_model(), packet_size=200, index=60))
+
+
 @given(calls=st.lists(st.sampled_from(["reset", "sink", "short", "poll", "finish"]), max_size=60), **OPTIONS)
-@settings(max_examples=200)
+@settings(max_examples=CASES)
 def test_calls_in_any_order_do_no_harm(
-    encoder, calls, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota
+    encoder, calls, kind, height, width, colour, scale_log2, interleave_log2, packet_size, index, quota, groups
 ):
     picture = picture_of(kind, height, width, colour)
-    config = config_of(described(picture, scale_log2, interleave_log2), packet_size, index, quota)
+    config = config_of(described(picture, scale_log2, interleave_log2), packet_size, index, quota, pairs(groups))
     assert encoder.reset(config) == Status.OK
     top, busy = 0, False
     for call in calls:
@@ -133,7 +155,10 @@ def test_calls_in_any_order_do_no_harm(
         {"index": MAX_INDEX + 1},
         {"scale_log2": 3},
         {"interleave_log2": 3},
-        {"format": 2},
+        {"format": 4},
+        {"parity": (17, 0)},
+        {"parity": (1, 0), "group": (0, 0)},
+        {"parity": (0, 1), "group": (0, 255)},
         {"width": 2049},
     ],
 )
@@ -148,13 +173,12 @@ def test_a_configuration_out_of_range_is_refused(encoder, wrong):
 
 @pytest.mark.parametrize(
     "limits",
-    [Limits(), Limits(colour=True), Limits(scale_log2=1), Limits(641, 48, True, 1, 1), Limits(1, 200, False, 2, 2)],
+    [Limits(), Limits(colour=True), Limits(scale_log2=1), Limits(641, 48, True, 1, 1), Limits(1, 200, False, 2, 2, 1)],
 )
-@pytest.mark.parametrize("optimise", ["-O0", "-O3"])
-def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, optimise, tmp_path: Path):
+def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, tmp_path: Path):
     write_model(tmp_path)
     for name in ENCODER:
-        flags = [*STRICT, optimise, *limits.defines(), f"-I{tmp_path}"]
+        flags = [*STRICT, "-O3", *limits.defines(), f"-I{tmp_path}"]
         run([host_compiler(), *flags, "-c", "-o", str(tmp_path / "out.o"), str(SOURCES / name)])
 
 
@@ -166,7 +190,8 @@ def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_pa
     except InputError as e:
         pytest.skip(str(e))
     picture = picture_of("texture", 75, 323, colour)
-    found = measure.measure(core, "test", Limits(400, 200, colour), 1, picture, tmp_path)  # compares the packets
+    case = measure.Case("test", Limits(400, 200, colour, parity=2 * colour), protected=colour)
+    found = measure.measure(core, case, picture, tmp_path)  # compares the packets
     assert found["stack"] < 2048
     assert found["flash"] < 32 * 1024
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onboard import compress_stream, decompress
 from onboard.errors import InputError
 from onboard.stream import CLOSE_FINER
+from onboard.stream_parity import Group
 from onboard.wire import scan, unpack
 from tests import pictures, reference
 
@@ -70,6 +71,36 @@ def test_packets_leave_before_the_picture_ends():
     assert same == 20
 
 
+def test_a_short_quota_makes_a_smear_and_no_hole(photograph):
+    picture = np.tile(photograph, (3, 3))
+    picture[: len(photograph)] = 128
+    found = decompress(joined(picture, budget=picture.size // 100, packet_size=200), enhance="plain")
+    assert found.mask.min() > 0
+
+
+@pytest.mark.parametrize("size", [{"quality": 40}, {"budget": 6000}])
+def test_any_packets_of_a_group_but_as_many_as_it_has_parity_restore_the_rest(size):
+    picture = pictures.texture(200, 400)
+    plain = list(compress_stream(picture, packet_size=200, parity=(40, 20), **size))
+    whole = decompress(b"".join(plain), enhance="plain").image
+    assert sum(unpack(p)[0].kind == 1 for p in plain) > 4
+    kept = [p for i, p in enumerate(plain) if i not in (0, 1, len(plain) // 2)]
+    assert np.array_equal(decompress(b"".join(kept), enhance="plain").image, whole)
+
+
+@given(st.integers(55, 3000), st.integers(55, 260), st.sampled_from([0, 10, 50, 300]), st.sampled_from([0, 25, 100]))
+def test_parity_is_within_the_quota(budget, packet_size, first, rest):
+    packets = list(
+        compress_stream(pictures.noise(50, 300), budget=budget, packet_size=packet_size, parity=(first, rest))
+    )
+    assert sum(map(len, packets)) <= budget
+    assert all(len(p) <= packet_size for p in packets)
+
+
+def test_percent_make_groups():
+    assert [Group.percent(p) for p in (0, 10, 40, 300)] == [Group(), Group(20, 2), Group(5, 2), Group(1, 3)]
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -79,6 +110,8 @@ def test_packets_leave_before_the_picture_ends():
         ({"budget": 20}, "quota"),
         ({"quality": 3, "scale": 8}, "scale"),
         ({"quality": 3, "packet_size": 47}, "packet size"),
+        ({"quality": 3, "packet_size": 54, "parity": (10, 0)}, "packet size"),
+        ({"quality": 3, "parity": (0, 1700)}, "percent"),
         ({"quality": 3, "tag": 70000}, "tag"),
     ],
 )

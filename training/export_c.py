@@ -6,12 +6,22 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from onboard import stream, wire
+from onboard import erasure, stream, stream_rate, wire
 from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
-_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "PRIOR_ROWS", "PRIOR_SHARE", "PACKET_COST"]
+_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS"]
+_RATE = [
+    "PRIOR_ROWS",
+    "PRIOR_CALM",
+    "PRIOR_BUSY",
+    "RECENT_ROWS",
+    "RESERVE",
+    "PACKET_COST",
+    "LEAST_BITS",
+    "OPEN_BITS",
+]
 _ENTROPY = [
     "FIRST_DIRECT",
     "FIRST_PAIR",
@@ -48,7 +58,14 @@ def header(model: Model) -> str:
         f"/* Model {model.model_id:04x} for the C encoder: made by `onboard-train export-c`, not to be edited. */",
         "#ifndef OBC_MODEL_H\n#define OBC_MODEL_H\n\n#include <stdint.h>\n",
         *(_define(name, getattr(wire, name)) for name in _WIRE),
+        *(_define(name, getattr(stream_rate, name)) for name in _RATE),
         _define("LEAST_HEADER", wire.HEADER.size),
+        _define("INDEX_AT", wire.HEADER.size - wire.LENGTH.size - 1),
+        _define("KIND_PARITY", wire.Kind.PARITY << 4),
+        _define("ERASURE_TYPE", wire.ExtensionType.ERASURE),
+        _define("ENTRY_BYTES", erasure.EXTENSION_SIZE),
+        _define("PARITY_EXCESS", erasure.PARITY_EXCESS),
+        _define("MAX_GROUP", erasure.MAX_GROUP),
         *(_define(name, getattr(stream, name)) for name in _STREAM),
         _define("MAX_STREAM_SCALE_LOG2", stream.MAX_SCALE_LOG2),
         *(_define(name, getattr(entropy, name)) for name in _ENTROPY),
@@ -61,7 +78,7 @@ def header(model: Model) -> str:
         f"#define OBC_NORM UINT64_C({model.norm})\n",
         _table("uint32_t obc_crc_nibble[16]", map(_crc_nibble, range(16))),
         _table("uint16_t obc_step[OBC_MAX_INDEX + 1]", wire.STEPS),
-        _table("uint32_t obc_prior_cost[2]", stream.PRIOR_COST),
+        _table("uint32_t obc_prior_cost[2]", stream_rate.PRIOR_COST),
         _table("uint8_t obc_set_limits[2]", model.set_limits),
         _table("uint8_t obc_gain[8]", model.gains),
         _table("uint16_t obc_multiplier[8]", model.multiplier),
@@ -76,7 +93,11 @@ def header(model: Model) -> str:
         _table("int16_t obc_prediction_own[7]", own.ravel()),
         "#else",
         _table("int16_t obc_prediction[7][9]", np.hstack([matrix, own])),
-        _table("int8_t obc_weights[8][64]", model.weights),
+        _table("obc_weight obc_weights[8][64]", model.weights),
+        "#endif\n",
+        "#if OBC_MAX_PARITY",
+        _table("uint8_t obc_gf_power[256]", erasure.POWERS.astype(int)),
+        _table("uint8_t obc_gf_log[256]", erasure.LOGS.astype(int)),
         "#endif\n",
         "/* Code words: code << 4 | length, by table set, kind, context and symbol. */",
         _table("uint16_t obc_words[OBC_SETS][OBC_SET_SYMBOLS]", words),

@@ -23,7 +23,7 @@
 #ifndef OBC_MAX_PACKET
 #define OBC_MAX_PACKET 256
 #endif
-#ifndef OBC_COLOUR /* 1: RGB888 pictures too */
+#ifndef OBC_COLOUR /* 1: RGB pictures too */
 #define OBC_COLOUR 0
 #endif
 #ifndef OBC_MAX_SCALE_LOG2 /* 0 to 2 */
@@ -31,6 +31,9 @@
 #endif
 #ifndef OBC_MAX_INTERLEAVE_LOG2 /* 0 to 2 */
 #define OBC_MAX_INTERLEAVE_LOG2 0
+#endif
+#ifndef OBC_MAX_PARITY /* most parity packets of an erasure group, 0 to 16; 0: no erasure code */
+#define OBC_MAX_PARITY 0
 #endif
 #ifndef OBC_DSP /* 1: SMLAD and friends through ACLE */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(__ARM_BIG_ENDIAN)
@@ -48,21 +51,26 @@ typedef enum {
     OBC_BUSY = 4,           /* rows not taken: poll until OBC_EMPTY first */
     OBC_ERROR_NULL = -1,    /* a null pointer */
     OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for */
-    OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below the width */
+    OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below a row */
     OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset() */
 } obc_status;
 
-typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1 } obc_format;
+/* Camera samples. RGB565 has 16 bits, red in the five highest, and comes with its low byte first (LE) or last (BE, as
+ * most sensors send it). It becomes 8 bits by repeating the highest bits behind the lowest: five bits v make
+ * v << 3 | v >> 2, six bits make v << 2 | v >> 4, so that 0 stays 0 and the largest value becomes 255. */
+typedef enum { OBC_GREY8 = 0, OBC_RGB888 = 1, OBC_RGB565LE = 2, OBC_RGB565BE = 3 } obc_format;
 
 typedef struct {
     uint16_t width, height;   /* samples: 1 to OBC_MAX_WIDTH, 1 to 65535 */
     uint16_t image_id, tag;   /* which picture, and which encoding of it */
-    uint16_t packet_size;     /* most bytes of a packet, 48 to OBC_MAX_PACKET */
+    uint16_t packet_size;     /* most bytes of a packet, 48 (55 with parity) to OBC_MAX_PACKET */
     uint32_t quota;           /* most bytes of the stream; 0: `index` rules */
     uint8_t index;            /* quantiser index, 0 (finest) to 200, without a quota */
     uint8_t scale_log2;       /* code at 1/1, 1/2 or 1/4 of the size */
     uint8_t interleave_log2;  /* 1, 2 or 4 phases */
     uint8_t format;           /* obc_format */
+    uint8_t parity[2];        /* parity packets of an erasure group of layer 0, of layer 1: 0 (none) to OBC_MAX_PARITY */
+    uint8_t group[2];         /* most source packets of such a group; with its parity packets 255 at most */
 } obc_config;
 
 /* --- what follows is the encoder's own affair ------------------------------------------------------------------- */
@@ -110,11 +118,21 @@ typedef struct {
     uint8_t filled;         /* sample rows in the strip */
 } obc_plane;
 
+#if OBC_MAX_PARITY
+typedef struct { /* the erasure group of a layer that is open */
+    uint16_t length; /* of the longest row so far */
+    uint8_t index, number, count, promised;
+    uint8_t generator[OBC_MAX_PARITY];
+    uint8_t packet[OBC_MAX_PARITY][OBC_MAX_PACKET]; /* parity so far, where the packets to come have it */
+} obc_group;
+#endif
+
 typedef struct {
     obc_config config;
     obc_plane plane[OBC_PLANES];
     uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
-    uint64_t reserve;           /* bits that layer 1 must leave for layer 0 */
+    uint32_t reserve;           /* bits that layer 1 must leave for layer 0 of the rows below */
+    uint32_t least;             /* bits without which layer 0 of the blocks to come would leave a hole */
     uint32_t spent;             /* most bits that the stream has if it ends now */
     uint16_t rows_seen;         /* camera rows */
     uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */
@@ -138,6 +156,11 @@ typedef struct {
     uint8_t chroma[2][8][(OBC_MAX_WIDTH + 1) / 2];
 #elif OBC_MAX_SCALE_LOG2 > 0
     uint8_t strip[8][(OBC_MAX_WIDTH + 1) / 2];
+#endif
+#if OBC_MAX_PARITY
+    obc_group group[2];
+    uint16_t next_group;
+    uint8_t due, due_layer; /* parity packets that must go before anything else */
 #endif
     obc_slot slot[2 * OBC_LAYER_SLOTS];
 } obc_encoder;

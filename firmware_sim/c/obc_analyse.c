@@ -1,4 +1,4 @@
-/* Camera rows to latents: box average, colour, G1 for every block, G2 where G1 leaves too much. */
+/* A block row's samples to latents: G1 for every block, G2 where G1 leaves too much. FORMAT.md section 6. */
 #include <string.h>
 
 #include "obc_internal.h"
@@ -6,105 +6,99 @@
 #if OBC_DSP
 #include <arm_acle.h>
 
-typedef uint32_t block_word; /* two samples minus 128 */
-enum { BLOCK_WORDS = 32 };
-
-static uint32_t load32(const void *from) {
-    uint32_t word;
-    memcpy(&word, from, sizeof word);
-    return word;
+/* Four samples minus 128, as halfwords: 0 and 2, then 1 and 3. */
+static inline void load_four(const uint8_t *from, int16x2_t *even, int16x2_t *odd) {
+    uint32_t four;
+    memcpy(&four, from, sizeof four);
+    four ^= 0x80808080u;
+    *even = __sxtb16((int8x4_t)four);
+    *odd = __sxtb16((int8x4_t)(four >> 8 | four << 24));
 }
 
-/* Unpack 8x8 samples; return the block's energy and its sum over the first unit in `a`. */
-static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, int32_t *a) {
-    const uint32_t *weight = obc_weights[0];
+/* Four samples by two words of one unit's weights. */
+static inline int32_t add_four(int16x2_t even, int16x2_t odd, const uint32_t *w, int32_t sum) {
+    return __smlad(odd, (int16x2_t)w[1], __smlad(even, (int16x2_t)w[0], sum));
+}
+
+/* The energy of 8x8 samples and, in `a`, their sum over the first unit. */
+static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const uint32_t *w = obc_weights[0], *end = obc_weights[1];
     int32_t energy = 0, sum = 0;
-    uint32_t y, x;
-    for (y = 0; y < 8u; y++, pixels += stride) {
-        for (x = 0; x < 8u; x += 4u, weight += 2, d += 2) {
-            uint32_t four = load32(pixels + x);
-            int16x2_t even = __ssub16((int16x2_t)__uxtb16((uint8x4_t)four), 0x00800080);
-            int16x2_t odd = __ssub16((int16x2_t)__uxtb16((uint8x4_t)(four >> 8 | four << 24)), 0x00800080);
-            d[0] = (block_word)even;
-            d[1] = (block_word)odd;
-            energy = __smlad(even, even, energy);
-            energy = __smlad(odd, odd, energy);
-            sum = __smlad(even, (int16x2_t)weight[0], sum);
-            sum = __smlad(odd, (int16x2_t)weight[1], sum);
-        }
+    for (; w < end; pixels += stride, w += OBC_BLOCK / 2) {
+        int16x2_t even, odd;
+        load_four(pixels, &even, &odd);
+        energy = __smlad(odd, odd, __smlad(even, even, energy));
+        sum = add_four(even, odd, w, sum);
+        load_four(pixels + 4, &even, &odd);
+        energy = __smlad(odd, odd, __smlad(even, even, energy));
+        sum = add_four(even, odd, w + 2, sum);
     }
     *a = sum;
     return energy;
 }
 
-/* Four words of samples and of one unit's weights. */
-static int32_t add_four(const uint32_t *d, const uint32_t *w, int32_t sum) {
-    sum = __smlad((int16x2_t)d[0], (int16x2_t)w[0], sum);
-    sum = __smlad((int16x2_t)d[1], (int16x2_t)w[1], sum);
-    sum = __smlad((int16x2_t)d[2], (int16x2_t)w[2], sum);
-    return __smlad((int16x2_t)d[3], (int16x2_t)w[3], sum);
+/* Four samples by the weights of units 2 to 8: samples are unpacked once, and the sums stay in registers. */
+static inline void add_units(const uint8_t *pixels, const uint32_t *w, int32_t *s) {
+    enum { UNIT = OBC_BLOCK * OBC_BLOCK / 2 };
+    int16x2_t even, odd;
+    load_four(pixels, &even, &odd);
+    s[0] = add_four(even, odd, w, s[0]);
+    s[1] = add_four(even, odd, w + UNIT, s[1]);
+    s[2] = add_four(even, odd, w + 2 * UNIT, s[2]);
+    s[3] = add_four(even, odd, w + 3 * UNIT, s[3]);
+    s[4] = add_four(even, odd, w + 4 * UNIT, s[4]);
+    s[5] = add_four(even, odd, w + 5 * UNIT, s[5]);
+    s[6] = add_four(even, odd, w + 6 * UNIT, s[6]);
 }
 
-/* Sums over units 2 to 8, three or four at a time: samples are loaded once for all of them. */
-static void project(const block_word *d, int32_t *a) {
-    const uint32_t *w = obc_weights[1];
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    uint32_t i;
-    for (i = 0; i < BLOCK_WORDS; i += 4u) {
-        uint32_t four[4];
-        memcpy(four, d + i, sizeof four);
-        s0 = add_four(four, w + i, s0);
-        s1 = add_four(four, w + BLOCK_WORDS + i, s1);
-        s2 = add_four(four, w + 2 * BLOCK_WORDS + i, s2);
-        s3 = add_four(four, w + 3 * BLOCK_WORDS + i, s3);
+/* Sums over units 2 to 8. */
+static inline void project(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const uint32_t *w = obc_weights[1], *end = obc_weights[2];
+    int32_t s[OBC_UNITS] = {0};
+    for (; w < end; w += OBC_BLOCK / 2, pixels += stride) {
+        add_units(pixels, w, s);
+        add_units(pixels + 4, w + 2, s);
     }
-    a[0] = s0;
-    a[1] = s1;
-    a[2] = s2;
-    a[3] = s3;
-    w = obc_weights[5];
-    s0 = s1 = s2 = 0;
-    for (i = 0; i < BLOCK_WORDS; i += 4u) {
-        uint32_t four[4];
-        memcpy(four, d + i, sizeof four);
-        s0 = add_four(four, w + i, s0);
-        s1 = add_four(four, w + BLOCK_WORDS + i, s1);
-        s2 = add_four(four, w + 2 * BLOCK_WORDS + i, s2);
-    }
-    a[4] = s0;
-    a[5] = s1;
-    a[6] = s2;
+    memcpy(a, s, sizeof s);
 }
 
 #else
 
-typedef int8_t block_word; /* a sample minus 128 */
-enum { BLOCK_WORDS = 64 };
-
-static int32_t load_block(block_word *d, const uint8_t *pixels, size_t stride, int32_t *a) {
-    const int8_t *weight = obc_weights[0];
-    int32_t energy = 0, sum = 0;
-    uint8_t y, x;
-    for (y = 0; y < 8u; y++, pixels += stride, d += 8, weight += 8) {
-        for (x = 0; x < 8u; x++) {
-            int32_t v = (int32_t)pixels[x] - 128;
-            d[x] = (block_word)v;
-            energy += v * v;
-            sum += v * weight[x];
+/* Samples minus 128 of a block. */
+static void load(const uint8_t *pixels, size_t stride, obc_weight *d) {
+    uint32_t y, x;
+    for (y = 0; y < OBC_BLOCK; y++, pixels += stride, d += OBC_BLOCK) {
+        for (x = 0; x < OBC_BLOCK; x++) {
+            d[x] = (obc_weight)(pixels[x] - 128);
         }
+    }
+}
+
+/* The energy of 8x8 samples and, in `a`, their sum over the first unit. */
+static int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const obc_weight *w = obc_weights[0];
+    int32_t energy = 0, sum = 0;
+    uint32_t i;
+    obc_weight d[OBC_BLOCK * OBC_BLOCK];
+    load(pixels, stride, d);
+    for (i = 0; i < OBC_BLOCK * OBC_BLOCK; i++) {
+        energy += d[i] * d[i];
+        sum += d[i] * w[i];
     }
     *a = sum;
     return energy;
 }
 
 /* Sums over units 2 to 8. */
-static void project(const block_word *d, int32_t *a) {
-    const int8_t *weight = obc_weights[1];
+static void project(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const obc_weight *w = obc_weights[1];
     uint32_t unit, i;
-    for (unit = 0; unit < OBC_UNITS; unit++) {
+    obc_weight d[OBC_BLOCK * OBC_BLOCK];
+    load(pixels, stride, d);
+    for (unit = 0; unit < OBC_UNITS; unit++, w += OBC_BLOCK * OBC_BLOCK) {
         int32_t sum = 0;
-        for (i = 0; i < BLOCK_WORDS; i++) {
-            sum += d[i] * *weight++;
+        for (i = 0; i < OBC_BLOCK * OBC_BLOCK; i++) {
+            sum += d[i] * w[i];
         }
         a[unit] = sum;
     }
@@ -124,162 +118,46 @@ static int32_t left_by_g1(int32_t energy, int32_t a) {
     return energy - (int32_t)(((uint64_t)size * size * OBC_NORM) >> 40);
 }
 
+/* The samples of a block that reaches over the edge, the last row and column repeated. */
+static void complete(const uint8_t *from, size_t stride, uint32_t rows, uint32_t columns, uint8_t *block) {
+    uint32_t y, x;
+    for (y = 0; y < OBC_BLOCK; y++) {
+        const uint8_t *line = from + stride * (y < rows ? y : rows - 1u);
+        for (x = 0; x < OBC_BLOCK; x++) {
+            *block++ = line[x < columns ? x : columns - 1u];
+        }
+    }
+}
+
 void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows) {
     const obc_plane *p = &e->plane[plane];
     int16_t *first = e->first[p->row % 3u] + p->base;
-    int16_t(*rest)[7] = e->rest[p->row & 1u] + p->base;
+    int16_t(*rest)[OBC_UNITS] = e->rest[p->row & 1u] + p->base;
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
-    uint16_t block;
+    uint32_t block;
     for (block = 0; block < p->columns; block++) {
-        block_word d[BLOCK_WORDS];
         uint8_t edge[OBC_BLOCK * OBC_BLOCK];
-        const uint8_t *from = pixels + 8u * (size_t)block;
+        const uint8_t *from = pixels + OBC_BLOCK * (size_t)block;
         size_t pitch = stride;
+        uint32_t columns = p->width - OBC_BLOCK * block;
         int32_t energy, a;
-        uint8_t unit;
-        if (rows < 8u || 8u * (block + 1u) > p->width) { /* repeat the last row and column */
-            uint8_t y, x;
-            uint8_t wide = (uint8_t)(8u * (block + 1u) > p->width ? p->width - 8u * block : 8u);
-            for (y = 0; y < 8u; y++) {
-                const uint8_t *line = from + stride * (y < rows ? y : rows - 1u);
-                for (x = 0; x < 8u; x++) {
-                    edge[8u * y + x] = line[x < wide ? x : wide - 1u];
-                }
-            }
+        if (rows < OBC_BLOCK || columns < OBC_BLOCK) {
+            complete(from, stride, rows, columns < OBC_BLOCK ? columns : OBC_BLOCK, edge);
             from = edge;
-            pitch = 8;
+            pitch = OBC_BLOCK;
         }
-        energy = load_block(d, from, pitch, &a);
+        energy = measure(from, pitch, &a);
         first[block] = latent(a, 0);
         candidate[block] = left_by_g1(energy, a) > floor;
         if (candidate[block]) {
             int32_t sums[OBC_UNITS];
-            project(d, sums);
+            uint8_t unit;
+            project(from, pitch, sums);
             for (unit = 0; unit < OBC_UNITS; unit++) {
                 rest[block][unit] = latent(sums[unit], (uint8_t)(unit + 1u));
             }
         }
     }
-}
-
-/* A block row of a plane is in its strip: analyse it and make room for the next. */
-static void strip_done(obc_encoder *e, uint8_t plane, const uint8_t *strip, size_t stride) {
-    obc_plane *p = &e->plane[plane];
-    obc_analyse_row(e, plane, strip, stride, p->filled);
-    p->filled = 0;
-}
-
-#if OBC_COLOUR || OBC_MAX_SCALE_LOG2 > 0
-
-typedef struct {
-    const uint8_t *rows;
-    size_t stride;
-    uint16_t count, width;
-    uint8_t log2, pitch; /* pitch: bytes from sample to sample */
-} camera;
-
-/* Mean of a square of samples, rounded half up; edges repeat. */
-static uint8_t average(const camera *c, uint32_t x, uint32_t y, uint8_t channel) {
-    uint32_t side = UINT32_C(1) << c->log2;
-    uint32_t sum = (side * side) >> 1;
-    uint32_t i, j;
-    for (i = 0; i < side; i++) {
-        uint32_t row = (y << c->log2) + i;
-        const uint8_t *line = c->rows + c->stride * (row < c->count ? row : c->count - 1u) + channel;
-        for (j = 0; j < side; j++) {
-            uint32_t column = (x << c->log2) + j;
-            sum += line[(size_t)c->pitch * (column < c->width ? column : c->width - 1u)];
-        }
-    }
-    return (uint8_t)(sum >> (2u * c->log2));
-}
-
-#endif
-
-#if OBC_COLOUR
-
-/* Y of a sample; its Cb and Cr are added to the sums. BT.601 full range. */
-static uint8_t colour(const camera *c, uint32_t x, uint32_t y, uint32_t *cb, uint32_t *cr) {
-    int32_t r, g, b;
-    if (c->log2 == 0u) {
-        const uint8_t *sample = c->rows + c->stride * y + 3u * (size_t)x;
-        r = sample[0];
-        g = sample[1];
-        b = sample[2];
-    } else {
-        r = average(c, x, y, 0);
-        g = average(c, x, y, 1);
-        b = average(c, x, y, 2);
-    }
-    *cb += (uint32_t)(-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16;
-    *cr += (uint32_t)(32768 * r - 27439 * g - 5329 * b + 8421375) >> 16;
-    return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
-}
-
-/* Coded rows y and y + 1 (the last row counts twice) to luma and one row of chroma. */
-static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two) {
-    obc_plane *luma = &e->plane[0];
-    uint8_t *above = e->strip[luma->filled], *below = e->strip[luma->filled + two];
-    uint8_t row = e->plane[1].filled;
-    uint32_t x, width = luma->width;
-    for (x = 0; x < width; x += 2u) {
-        uint32_t right = x + 1u < width ? x + 1u : x;
-        uint32_t cb = 2, cr = 2;
-        above[x] = colour(c, x, y, &cb, &cr);
-        above[right] = colour(c, right, y, &cb, &cr);
-        below[x] = colour(c, x, y + two, &cb, &cr);
-        below[right] = colour(c, right, y + two, &cb, &cr);
-        e->chroma[0][row][x / 2u] = (uint8_t)(cb >> 2);
-        e->chroma[1][row][x / 2u] = (uint8_t)(cr >> 2);
-    }
-    luma->filled = (uint8_t)(luma->filled + 1u + two);
-    e->plane[1].filled = e->plane[2].filled = (uint8_t)(row + 1u);
-}
-
-#endif
-
-void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t count) {
-#if OBC_COLOUR || OBC_MAX_SCALE_LOG2 > 0
-    camera c;
-    uint32_t y, x, coded = ((uint32_t)count + (1u << e->config.scale_log2) - 1u) >> e->config.scale_log2;
-    c.rows = rows;
-    c.stride = stride;
-    c.count = count;
-    c.width = e->config.width;
-    c.log2 = e->config.scale_log2;
-    c.pitch = e->config.format == OBC_RGB888 ? 3 : 1;
-#endif
-#if OBC_COLOUR
-    if (e->config.format == OBC_RGB888) {
-        for (y = 0; y < coded; y += 2u) {
-            colour_rows(e, &c, y, y + 1u < coded);
-        }
-        if (e->row_done) {
-            strip_done(e, 0, e->strip[0], sizeof e->strip[0]);
-            if (e->job_planes == 3) {
-                strip_done(e, 1, e->chroma[0][0], sizeof e->chroma[0][0]);
-                strip_done(e, 2, e->chroma[1][0], sizeof e->chroma[1][0]);
-            }
-        }
-        return;
-    }
-#endif
-#if OBC_COLOUR || OBC_MAX_SCALE_LOG2 > 0
-    if (e->config.scale_log2 > 0u) {
-        for (y = 0; y < coded; y++) {
-            uint8_t *line = e->strip[e->plane[0].filled++];
-            for (x = 0; x < e->plane[0].width; x++) {
-                line[x] = average(&c, x, y, 0);
-            }
-        }
-        if (e->row_done) {
-            strip_done(e, 0, e->strip[0], sizeof e->strip[0]);
-        }
-        return;
-    }
-#endif
-    e->plane[0].filled = (uint8_t)count;
-    strip_done(e, 0, rows, stride);
 }

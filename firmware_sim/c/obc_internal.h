@@ -3,9 +3,18 @@
 #define OBC_INTERNAL_H
 
 #include "obc.h"
+
+/* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+typedef int16_t obc_weight;
+#else
+typedef int8_t obc_weight;
+#endif
+
 #include "obc_model.h"
 
 enum { OBC_LAYER_FIRST = 0, OBC_LAYER_REST = 1 };
+enum { OBC_CRC_BYTES = 4 };
 
 typedef struct { /* a row of a stripe in raster columns of all planes */
     uint16_t column; /* of its first block */
@@ -15,71 +24,148 @@ typedef struct { /* a row of a stripe in raster columns of all planes */
     uint32_t total;  /* blocks of the stripe */
 } obc_run;
 
+typedef struct { /* a row of a stripe of one layer */
+    obc_run run;
+    uint16_t row; /* of the plane */
+    uint8_t plane, layer, phase, stripe, is_last;
+} obc_place;
+
+typedef struct { /* where a slot's bits end */
+    uint32_t end;
+    uint8_t acc, fill;
+} obc_mark;
+
 /* obc_analyse.c */
 
 /* Latents of one block row of a plane into the encoder's arrays. `pixels` has `rows` rows, 1 to 8. */
 void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows);
 
+/* obc_camera.c */
+
+/* Bytes of a camera sample. */
+uint8_t obc_sample_bytes(uint8_t format);
+
 /* Eight camera rows, or the last ones: averages and colour into strips, then latents of every block row that is whole. */
 void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t count);
 
-/* obc_entropy.c: symbols into the open packet of a slot. Nothing is written behind `slot->limit`. */
-
-/* The symbol at slot->next of quantised first latents q[0 .. width); returns its blocks, and their residual sizes in
- * `size`. */
-uint8_t obc_code_first(const obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words,
-                       const int16_t *q, uint8_t *size, uint8_t column);
-
-/* The quad or run of quads at slot->next; `group` and `rest` begin there, `blocks` are at hand. Returns its blocks, at
- * most four quads; `old` is for obc_restore_count(), which forgets them again. */
-uint8_t obc_code_rest(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint8_t *group,
-                      int16_t (*rest)[7], uint8_t blocks, uint8_t *old);
-void obc_restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *run, const uint8_t *old, uint8_t blocks);
+/* Layer 0 and layer 1 of a row of a stripe, the latter as far as its quads are complete. 1 when the packet is full and
+ * must go before the rest of the row. */
+uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
+uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
 
 /* obc_packet.c */
 
-uint8_t obc_is_empty(const obc_slot *slot);
+/* Append bits to the open packet; behind `slot->limit` they are counted but not written. */
+void obc_put(obc_slot *slot, uint32_t value, uint32_t length);
 /* The quota allows no more of a layer. */
 void obc_stop(obc_encoder *e, uint8_t layer);
 /* See to it that the slot has an open packet; 0 when the quota does not allow one. */
-uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
-                        uint8_t phase, uint8_t stripe);
-/* Close the slot's packet: header, padding, CRC. */
-obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size);
+uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at);
+/* Close the slot's packet: header, padding, CRC. It may be a parity packet that must go before, and the slot waits. */
+obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t **packet, uint16_t *size);
+/* Header and CRC of a packet of `end` bytes without it; returns its size. */
+uint16_t obc_seal(const obc_encoder *e, uint8_t *packet, uint32_t end, uint8_t kind, uint8_t index);
 /* The packets that are still open, put together where they have one index and fit. */
 obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
 
+/* obc_parity.c */
+
+#if OBC_MAX_PARITY
+void obc_parity_begin(obc_encoder *e);
+/* Whether a packet of that index ends the group that is open: parity packets are due then. */
+uint8_t obc_parity_closes(obc_encoder *e, uint8_t layer, uint8_t index);
+/* Whether the end of the stream ends a group. */
+uint8_t obc_parity_finishes(obc_encoder *e);
+/* The extension list of the next source packet; 0 when there is no quota for protecting it. */
+uint8_t obc_parity_enters(const obc_encoder *e, uint8_t layer, uint8_t *entry);
+void obc_parity_add(obc_encoder *e, uint8_t layer, const uint8_t *packet, uint32_t end);
+/* The next parity packet that is due. */
+obc_status obc_parity_poll(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+#endif
+
+/* Bytes of the extension list that a layer's source packets have room for. */
+static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
+#if OBC_MAX_PARITY
+    return e->config.parity[layer] ? OBC_ENTRY_BYTES : 0u;
+#else
+    (void)e;
+    (void)layer;
+    return 0;
+#endif
+}
+
+/* obc_step.c: what a quantiser index means */
+
+/* What the bits of a layer are inversely proportional to. */
+uint32_t obc_fall(uint8_t layer, uint32_t index);
+/* The index that holds for a plane. */
+uint8_t obc_plane_index(uint8_t index, uint8_t plane);
+/* The step of a unit, in sixteenths. */
+uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit);
+/* The same, or the target's step if that is coarser: what is closer than that to its prediction may become 0. */
+uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane, uint8_t unit);
+/* Code words of the table set. */
+const uint16_t *obc_words_of(uint8_t plane_index);
+
 /* obc_rate.c */
+
 void obc_rate_begin(obc_encoder *e);
+/* The target index before luma row `row`. */
 uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
+/* Bits that the quota leaves for a layer. */
+uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer);
+void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index);
 
 /* shared arithmetic */
 
-/* What the bits of a layer are inversely proportional to. */
-static inline uint32_t obc_fall(uint8_t layer, uint32_t index) {
-    uint32_t n = layer == OBC_LAYER_FIRST ? index / 2u : 5u * index / 4u;
-    return (uint32_t)obc_step[n % 32u] << (n / 32u);
+static inline uint32_t obc_distance(int32_t a, int32_t b) {
+    return (uint32_t)(a < b ? b - a : a - b);
 }
 
-/* Whether that many bits more are within the quota. */
-static inline uint8_t obc_rate_allows(const obc_encoder *e, uint32_t bits, uint8_t layer) {
-    return !e->config.quota || e->spent + bits + (layer ? e->reserve : 0u) <= 8u * e->config.quota;
-}
-
-static inline void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
-    if (e->config.quota) {
-        e->spent += bits;
-        e->cost[layer] += (uint64_t)bits * obc_fall(layer, index);
+/* Bucket of a value past the direct range; `raw` is what its b + 1 raw bits say. */
+static inline uint8_t obc_bucket(uint32_t excess, uint32_t *raw) {
+    uint8_t b = 0;
+    while (excess >= (UINT32_C(4) << b) - 2u) {
+        b++;
     }
+    *raw = excess - ((UINT32_C(2) << b) - 2u);
+    return b;
 }
 
-static inline uint8_t obc_plane_index(uint8_t index, uint8_t plane) {
-    int shifted = plane ? (int)index + OBC_CHROMA_OFFSET : (int)index;
-    return (uint8_t)(shifted < 0 ? 0 : (shifted > OBC_MAX_INDEX ? OBC_MAX_INDEX : shifted));
+/* The bits of an open packet. */
+
+static inline void obc_put_word(obc_slot *slot, uint16_t word) {
+    obc_put(slot, (uint32_t)word >> 4, word & 15u);
 }
 
-static inline uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit) {
-    return (uint16_t)(((uint32_t)obc_step[plane_index] * obc_gain[unit] + 32u) >> 6);
+static inline uint8_t obc_is_empty(const obc_slot *slot) {
+    return slot->end == slot->start && slot->fill == 0u;
+}
+
+static inline uint8_t obc_fits(const obc_slot *slot) {
+    return 8u * slot->end + slot->fill <= 8u * slot->limit;
+}
+
+static inline uint32_t obc_packet_room(const obc_slot *slot) {
+    return 8u * (slot->limit - slot->end) - slot->fill;
+}
+
+static inline obc_mark obc_mark_of(const obc_slot *slot) {
+    obc_mark mark;
+    mark.end = slot->end;
+    mark.acc = slot->acc;
+    mark.fill = slot->fill;
+    return mark;
+}
+
+static inline void obc_return_to(obc_slot *slot, const obc_mark *mark) {
+    slot->end = mark->end;
+    slot->acc = mark->acc;
+    slot->fill = mark->fill;
+}
+
+static inline uint32_t obc_bits_since(const obc_slot *slot, const obc_mark *mark) {
+    return 8u * (slot->end - mark->end) + slot->fill - mark->fill;
 }
 
 static inline int16_t obc_clamp16(int32_t v) {

@@ -3,7 +3,7 @@
 
 #include "obc_internal.h"
 
-enum { HEADER = OBC_LEAST_HEADER, CRC = 4, LENGTH_FIELD = 2, HAS_LENGTH = 0x20 };
+enum { HEADER = OBC_LEAST_HEADER, CRC = OBC_CRC_BYTES, LENGTH_FIELD = 2, HAS_LENGTH = 0x20, HAS_EXTENSIONS = 8 };
 
 static void store16(uint8_t *at, uint32_t value) {
     at[0] = (uint8_t)(value >> 8);
@@ -21,6 +21,21 @@ static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t
     return (uint8_t)(2u + extra);
 }
 
+/* Append bits to the open packet; what does not fit is counted but not written. */
+void obc_put(obc_slot *slot, uint32_t value, uint32_t length) {
+    uint32_t acc = (uint32_t)slot->acc << length | value;
+    uint32_t fill = slot->fill + length;
+    while (fill >= 8u) {
+        fill -= 8u;
+        if (slot->end < slot->limit) {
+            slot->packet[slot->end] = (uint8_t)(acc >> fill);
+        }
+        slot->end++;
+    }
+    slot->acc = (uint8_t)(acc & ((1u << fill) - 1u));
+    slot->fill = (uint8_t)fill;
+}
+
 static void pad(obc_slot *slot) {
     if (slot->fill) {
         slot->packet[slot->end++] = (uint8_t)((uint32_t)slot->acc << (8u - slot->fill) | 0xFFu >> slot->fill);
@@ -28,38 +43,58 @@ static void pad(obc_slot *slot) {
     }
 }
 
-/* Close the slot's packet: header, padding, CRC. */
-obc_status obc_emit(const obc_encoder *e, obc_slot *slot, const uint8_t **packet, uint16_t *size) {
+uint16_t obc_seal(const obc_encoder *e, uint8_t *p, uint32_t end, uint8_t kind, uint8_t index) {
     const obc_config *c = &e->config;
-    uint8_t *p = slot->packet;
     uint32_t crc = 0xFFFFFFFFu, i;
-    pad(slot);
     store16(p, OBC_MAGIC << 4 | OBC_VERSION);
-    p[2] = 0;
+    p[2] = kind;
     store16(p + 3, c->image_id);
     store16(p + 5, c->tag);
     store16(p + 7, OBC_MODEL_ID);
     store16(p + 9, c->width);
     store16(p + 11, c->height);
-    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | c->format);
-    p[14] = slot->index;
-    store16(p + 15, slot->end + CRC);
-    for (i = 0; i < slot->end; i++) {
+    p[13] = (uint8_t)((uint32_t)c->scale_log2 << 5 | (uint32_t)c->interleave_log2 << 3 | (c->format != OBC_GREY8));
+    p[OBC_INDEX_AT] = index;
+    store16(p + 15, end + CRC);
+    for (i = 0; i < end; i++) {
         crc ^= p[i];
         crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
         crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
     }
     crc = ~crc;
-    store16(p + slot->end, crc >> 16);
-    store16(p + slot->end + 2u, crc);
-    slot->open = 0;
-    *packet = p;
-    *size = (uint16_t)(slot->end + CRC);
-    return OBC_PACKET;
+    store16(p + end, crc >> 16);
+    store16(p + end + 2u, crc);
+    return (uint16_t)(end + CRC);
 }
 
-uint8_t obc_is_empty(const obc_slot *slot) {
-    return slot->end == slot->start && slot->fill == 0u;
+obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t **packet, uint16_t *size) {
+    uint8_t kind = 0;
+    uint32_t entry = obc_entry_bytes(e, layer);
+#if OBC_MAX_PARITY
+    if (obc_parity_closes(e, layer, slot->index)) {
+        return obc_parity_poll(e, packet, size);
+    }
+#endif
+    pad(slot);
+#if OBC_MAX_PARITY
+    if (entry && obc_parity_enters(e, layer, slot->packet + HEADER)) {
+        kind = HAS_EXTENSIONS;
+        entry = 0;
+    }
+#endif
+    slot->end -= entry; /* room for an extension list that the packet does not have */
+    memmove(slot->packet + HEADER, slot->packet + HEADER + entry, slot->end - HEADER);
+    *size = obc_seal(e, slot->packet, slot->end, kind, slot->index);
+    *packet = slot->packet;
+    slot->open = 0;
+#if OBC_MAX_PARITY
+    if (kind) {
+        obc_parity_add(e, layer, slot->packet, slot->end);
+    }
+#else
+    (void)layer;
+#endif
+    return OBC_PACKET;
 }
 
 /* The quota allows no more of a layer. Layer 1 ends with layer 0, from which it is predicted. */
@@ -67,14 +102,13 @@ void obc_stop(obc_encoder *e, uint8_t layer) {
     e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
 }
 
-/* See to it that the slot has an open packet; 0 when the quota does not allow one. */
-uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, uint8_t plane_number, uint8_t layer,
-                           uint8_t phase, uint8_t stripe) {
+uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at) {
+    const obc_plane *plane = &e->plane[at->plane];
     uint8_t down = e->config.interleave_log2 == 2u ? 1 : 0;
-    uint32_t rows = ((uint32_t)plane->rows - (down ? phase >> 1 : 0u) + down) >> down;
+    uint32_t rows = ((uint32_t)plane->rows - (down ? at->phase >> 1 : 0u) + down) >> down;
     uint32_t overhead;
     int moved = (int)e->target - (int)e->last_index;
-    if (e->stopped[layer]) {
+    if (e->stopped[at->layer]) {
         return 0;
     }
     if (slot->open) {
@@ -84,57 +118,74 @@ uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_plane *plane, 
         e->last_index = e->target;
         e->opened = 1;
     }
-    slot->start = (uint16_t)(HEADER + section_header(slot->packet + HEADER, plane_number, layer, phase,
-                                                     stripe * (rows * OBC_STRIPE) + slot->next));
+    slot->start = (uint16_t)(HEADER + obc_entry_bytes(e, at->layer));
+    slot->start = (uint16_t)(slot->start + section_header(slot->packet + slot->start, at->plane, at->layer, at->phase,
+                                                     at->stripe * (rows * OBC_STRIPE) + slot->next));
     overhead = 8u * (slot->start + CRC) + 7u;
-    if (!obc_rate_allows(e, overhead, layer)) {
-        obc_stop(e, layer);
+    if (overhead > obc_rate_room(e, at->layer)) {
+        obc_stop(e, at->layer);
         return 0;
     }
     e->spent += overhead;
     slot->begin = slot->next;
     slot->index = e->last_index;
     slot->end = slot->start;
-    slot->limit = e->config.packet_size - (uint32_t)CRC;
+    slot->limit = e->config.packet_size - (uint32_t)CRC - (obc_entry_bytes(e, at->layer) ? OBC_PARITY_EXCESS : 0u);
     slot->acc = slot->fill = 0;
     slot->open = 1;
     return 1;
 }
 
 /* Put the section of one open packet behind those of another. */
-static void merge(obc_slot *into, uint32_t *section, uint32_t *head, obc_slot *from) {
+static void merge(obc_slot *into, uint32_t *section, uint32_t *head, obc_slot *from, uint32_t from_section) {
     uint32_t payload = into->end - *section - *head;
     uint8_t *at = into->packet + *section;
     memmove(at + *head + LENGTH_FIELD, at + *head, payload);
     at[1] |= HAS_LENGTH;
     store16(at + *head, payload);
     into->end += LENGTH_FIELD;
-    memcpy(into->packet + into->end, from->packet + HEADER, from->end - HEADER);
+    memcpy(into->packet + into->end, from->packet + from_section, from->end - from_section);
     *section = into->end;
-    *head = (uint32_t)from->start - HEADER;
-    into->end += from->end - HEADER;
+    *head = (uint32_t)from->start - from_section;
+    into->end += from->end - from_section;
     from->open = 0;
 }
 
-/* The packets that are still open, put together where they have one index and fit. */
 obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size) {
     obc_slot *first = NULL;
-    uint32_t section = HEADER, head = 0;
+    uint32_t section = 0, head = 0;
+    uint8_t first_layer = 0;
     for (; e->flushed < 2u * e->layer_slots; e->flushed++) {
         obc_slot *slot = &e->slot[e->flushed];
+        uint8_t layer = e->flushed >= e->layer_slots;
+        uint32_t from = HEADER + obc_entry_bytes(e, layer);
         if (!slot->open || obc_is_empty(slot)) {
             continue;
         }
+#if OBC_MAX_PARITY
+        if (!first && obc_parity_closes(e, layer, slot->index)) {
+            return obc_parity_poll(e, packet, size);
+        }
+#endif
         pad(slot);
         if (!first) {
             first = slot;
-            head = (uint32_t)slot->start - HEADER;
-        } else if (slot->index == first->index &&
-                   first->end + LENGTH_FIELD + (slot->end - HEADER) + CRC <= e->config.packet_size) {
-            merge(first, &section, &head, slot);
+            first_layer = layer;
+            section = from;
+            head = (uint32_t)slot->start - from;
+        } else if (slot->index == first->index && first->end + LENGTH_FIELD + (slot->end - from) <= first->limit) {
+            merge(first, &section, &head, slot, from);
         } else {
             break;
         }
     }
-    return first ? obc_emit(e, first, packet, size) : OBC_DONE;
+    if (first) {
+        return obc_emit(e, first, first_layer, packet, size);
+    }
+#if OBC_MAX_PARITY
+    if (obc_parity_finishes(e)) {
+        return obc_parity_poll(e, packet, size);
+    }
+#endif
+    return OBC_DONE;
 }

@@ -1,6 +1,18 @@
 /* Rate control of the streaming mode: the target index from what is left of the quota. onboard/stream.py, _Rate. */
 #include "obc_internal.h"
 
+uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer) {
+    uint32_t held = e->spent + (layer ? e->reserve : 0u), quota = 8u * e->config.quota;
+    return !quota ? UINT32_MAX - quota : (held < quota ? quota - held : 0u);
+}
+
+void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
+    if (e->config.quota) {
+        e->spent += bits;
+        e->cost[layer] += (uint64_t)bits * obc_fall(layer, index > e->target ? index : e->target);
+    }
+}
+
 void obc_rate_begin(obc_encoder *e) {
     uint8_t layer;
     for (layer = 0; layer < 2u; layer++) {
@@ -8,35 +20,70 @@ void obc_rate_begin(obc_encoder *e) {
     }
 }
 
-uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
+/* What a row to come is taken to cost. */
+static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
     const obc_plane *luma = &e->plane[0];
-    uint32_t quota = 8u * e->config.quota, prior_rows = OBC_PRIOR_ROWS + luma->rows / OBC_PRIOR_SHARE;
-    uint64_t left = quota > e->spent ? quota - e->spent : 0u;
-    uint64_t mean[2], first, rest;
-    uint8_t layer, low = 0, high = OBC_MAX_INDEX;
-    left = left * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / e->config.packet_size;
-    for (layer = 0; layer < 2u; layer++) {
-        uint32_t done = row > layer ? (uint32_t)row - layer : 0u;
-        uint64_t prior = (uint64_t)obc_prior_cost[layer] * luma->columns;
-        if (done) {
-            e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
-            e->seen[layer] = e->cost[layer];
-        }
-        mean[layer] = (prior_rows * prior + e->cost[layer]) / (prior_rows + done);
-        if (mean[layer] < e->recent[layer]) {
-            mean[layer] = e->recent[layer];
-        }
+    uint32_t done = row > layer ? row - layer : 0u, left = luma->rows - row;
+    uint64_t prior = (uint64_t)obc_prior_cost[layer] * luma->columns, mean;
+    uint32_t weight = OBC_PRIOR_ROWS + left / (e->cost[layer] > prior * done ? OBC_PRIOR_BUSY : OBC_PRIOR_CALM);
+    if (done) {
+        e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
+        e->seen[layer] = e->cost[layer];
     }
-    rest = mean[OBC_LAYER_REST] * (luma->rows - (row ? row - 1u : 0u));
-    first = mean[OBC_LAYER_FIRST] * ((uint32_t)luma->rows - row);
+    mean = (weight * prior + e->cost[layer]) / (weight + done);
+    return (left * mean + OBC_RECENT_ROWS * e->recent[layer]) / (left + OBC_RECENT_ROWS);
+}
+
+/* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
+static uint32_t least(const obc_encoder *e, uint32_t row) {
+    uint32_t blocks = 0;
+    uint32_t plane;
+    for (plane = 0; plane < OBC_PLANES; plane++) { /* what the picture does not have has no columns */
+        const obc_plane *p = &e->plane[plane];
+        blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
+    }
+    return blocks * OBC_LEAST_BITS;
+}
+
+/* That many bits of layer 0 with the packets that must be opened for them. */
+static uint32_t with_packets(const obc_encoder *e, uint32_t bits) {
+    uint32_t each = bits / e->layer_slots, slot;
+    for (slot = 0; slot < e->layer_slots; slot++) {
+        const obc_slot *s = &e->slot[slot];
+        bits += s->open && obc_packet_room(s) >= each ? 0u : OBC_OPEN_BITS;
+    }
+    return bits;
+}
+
+/* Bytes of parity that come with a source packet in the mean. */
+static uint32_t parity_share(const obc_encoder *e) {
+    const obc_config *c = &e->config;
+    uint32_t share = 0, layer;
+    for (layer = 0; layer < 2u; layer++) {
+        share += c->parity[layer] ? (uint32_t)c->packet_size * c->parity[layer] / c->group[layer] : 0u;
+    }
+    return share / 2u;
+}
+
+uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
+    uint32_t quota = 8u * e->config.quota, left = e->plane[0].rows - (uint32_t)row, below;
+    uint64_t first = expected(e, OBC_LAYER_FIRST, row), rest = expected(e, OBC_LAYER_REST, row), bits;
+    uint64_t have = quota > e->spent ? quota - e->spent : 0u;
+    uint8_t low = 0, high = OBC_MAX_INDEX;
+    have = have * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / (e->config.packet_size + parity_share(e));
+    rest *= left + (row > 0u);
     while (low < high) { /* the finest index at which what is to come fits */
         uint8_t middle = (uint8_t)((low + high) / 2);
-        if (first / obc_fall(OBC_LAYER_FIRST, middle) + rest / obc_fall(OBC_LAYER_REST, middle) > left) {
+        if (first * left / obc_fall(OBC_LAYER_FIRST, middle) + rest / obc_fall(OBC_LAYER_REST, middle) > have) {
             low = (uint8_t)(middle + 1);
         } else {
             high = middle;
         }
     }
-    e->reserve = mean[OBC_LAYER_FIRST] * (luma->rows - 1u - row) / obc_fall(OBC_LAYER_FIRST, low);
+    below = least(e, row);
+    bits = first * (left - 1u) / obc_fall(OBC_LAYER_FIRST, low) * OBC_RESERVE / 4u;
+    bits = bits > below ? bits : below;
+    e->reserve = with_packets(e, bits < quota ? (uint32_t)bits : quota);
+    e->least = with_packets(e, below + (uint32_t)e->plane[0].columns * OBC_LEAST_BITS);
     return low;
 }

@@ -109,7 +109,7 @@ int main(void) {
     if (obc_reset(&encoder, &config) != OBC_OK) {
         leave(FAILED);
     }
-    width = config.format == OBC_RGB888 ? 3u * config.width : config.width;
+    width = config.format == OBC_GREY8 ? config.width : (config.format == OBC_RGB888 ? 3u : 2u) * config.width;
     do {
         if (row < config.height) {
             uint16_t count = (uint16_t)(config.height - row < 8u ? config.height - row : 8u), i;

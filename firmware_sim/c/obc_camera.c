@@ -1,0 +1,175 @@
+/* Camera rows to rows of planes: RGB565 to 8 bits, box average, colour at half size. FORMAT.md sections 3.1 and 8.2. */
+#include "obc_internal.h"
+
+/* A block row of a plane is in its strip: analyse it and make room for the next. */
+static void strip_done(obc_encoder *e, uint8_t plane, const uint8_t *strip, size_t stride) {
+    obc_plane *p = &e->plane[plane];
+    obc_analyse_row(e, plane, strip, stride, p->filled);
+    p->filled = 0;
+}
+
+uint8_t obc_sample_bytes(uint8_t format) {
+    return format == OBC_GREY8 ? 1 : (format == OBC_RGB888 ? 3 : 2);
+}
+
+#if OBC_COLOUR || OBC_MAX_SCALE_LOG2 > 0
+
+typedef struct {
+    const uint8_t *rows;
+    size_t stride;
+    uint16_t count, width;
+    uint8_t log2, format;
+} camera;
+
+#endif
+
+#if OBC_COLOUR
+
+/* R, G and B of a camera sample, 8 bits each. */
+static inline void read_colour(const uint8_t *line, uint32_t column, uint8_t format, uint32_t *rgb) {
+    if (format == OBC_RGB888) {
+        const uint8_t *sample = line + 3u * (size_t)column;
+        rgb[0] = sample[0];
+        rgb[1] = sample[1];
+        rgb[2] = sample[2];
+    } else {
+        const uint8_t *sample = line + 2u * (size_t)column;
+        uint32_t high = sample[format == OBC_RGB565LE], low = sample[format != OBC_RGB565LE];
+        uint32_t red = high >> 3, green = (high & 7u) << 3 | low >> 5, blue = low & 31u;
+        rgb[0] = red << 3 | red >> 2;
+        rgb[1] = green << 2 | green >> 4;
+        rgb[2] = blue << 3 | blue >> 2;
+    }
+}
+
+/* Mean R, G and B of a square of samples, each rounded half up; edges repeat. */
+static inline void average_colour(const camera *c, uint32_t x, uint32_t y, uint32_t *mean) {
+    uint32_t side = UINT32_C(1) << c->log2, i, j, k;
+    uint32_t rgb[3];
+    if (c->log2 == 0u) {
+        read_colour(c->rows + c->stride * y, x, c->format, mean);
+        return;
+    }
+    mean[0] = mean[1] = mean[2] = (side * side) >> 1;
+    for (i = 0; i < side; i++) {
+        uint32_t row = (y << c->log2) + i;
+        const uint8_t *line = c->rows + c->stride * (row < c->count ? row : c->count - 1u);
+        for (j = 0; j < side; j++) {
+            uint32_t column = (x << c->log2) + j;
+            read_colour(line, column < c->width ? column : c->width - 1u, c->format, rgb);
+            for (k = 0; k < 3u; k++) {
+                mean[k] += rgb[k];
+            }
+        }
+    }
+    for (k = 0; k < 3u; k++) {
+        mean[k] >>= 2u * c->log2;
+    }
+}
+
+/* Y of a sample; its Cb and Cr are added to the sums. BT.601 full range. */
+static uint8_t colour(const camera *c, uint32_t x, uint32_t y, uint32_t *cb, uint32_t *cr) {
+    uint32_t mean[3];
+    int32_t r, g, b;
+    average_colour(c, x, y, mean);
+    r = (int32_t)mean[0];
+    g = (int32_t)mean[1];
+    b = (int32_t)mean[2];
+    *cb += (uint32_t)(-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16;
+    *cr += (uint32_t)(32768 * r - 27439 * g - 5329 * b + 8421375) >> 16;
+    return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
+}
+
+/* Coded rows y and y + 1 (the last row counts twice) to luma and one row of chroma. */
+static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two) {
+    obc_plane *luma = &e->plane[0];
+    uint8_t *above = e->strip[luma->filled], *below = e->strip[luma->filled + two];
+    uint8_t row = e->plane[1].filled;
+    uint32_t x, width = luma->width;
+    for (x = 0; x < width; x += 2u) {
+        uint32_t right = x + 1u < width ? x + 1u : x;
+        uint32_t cb = 2, cr = 2;
+        above[x] = colour(c, x, y, &cb, &cr);
+        above[right] = colour(c, right, y, &cb, &cr);
+        below[x] = colour(c, x, y + two, &cb, &cr);
+        below[right] = colour(c, right, y + two, &cb, &cr);
+        e->chroma[0][row][x / 2u] = (uint8_t)(cb >> 2);
+        e->chroma[1][row][x / 2u] = (uint8_t)(cr >> 2);
+    }
+    luma->filled = (uint8_t)(luma->filled + 1u + two);
+    e->plane[1].filled = e->plane[2].filled = (uint8_t)(row + 1u);
+}
+
+static void take_colour(obc_encoder *e, const camera *c, uint32_t coded) {
+    uint32_t y;
+    for (y = 0; y < coded; y += 2u) {
+        colour_rows(e, c, y, y + 1u < coded);
+    }
+    if (e->row_done) {
+        strip_done(e, 0, e->strip[0], sizeof e->strip[0]);
+        if (e->job_planes == 3) {
+            strip_done(e, 1, e->chroma[0][0], sizeof e->chroma[0][0]);
+            strip_done(e, 2, e->chroma[1][0], sizeof e->chroma[1][0]);
+        }
+    }
+}
+
+#endif
+
+#if OBC_MAX_SCALE_LOG2 > 0
+
+/* Mean of a square of grey samples, rounded half up; edges repeat. */
+static uint8_t average(const camera *c, uint32_t x, uint32_t y) {
+    uint32_t side = UINT32_C(1) << c->log2, sum = (side * side) >> 1, i, j;
+    for (i = 0; i < side; i++) {
+        uint32_t row = (y << c->log2) + i;
+        const uint8_t *line = c->rows + c->stride * (row < c->count ? row : c->count - 1u);
+        for (j = 0; j < side; j++) {
+            uint32_t column = (x << c->log2) + j;
+            sum += line[column < c->width ? column : c->width - 1u];
+        }
+    }
+    return (uint8_t)(sum >> (2u * c->log2));
+}
+
+static void take_averages(obc_encoder *e, const camera *c, uint32_t coded) {
+    uint32_t x, y;
+    for (y = 0; y < coded; y++) {
+        uint8_t *line = e->strip[e->plane[0].filled++];
+        for (x = 0; x < e->plane[0].width; x++) {
+            line[x] = average(c, x, y);
+        }
+    }
+    if (e->row_done) {
+        strip_done(e, 0, e->strip[0], sizeof e->strip[0]);
+    }
+}
+
+#endif
+
+void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t count) {
+#if OBC_COLOUR || OBC_MAX_SCALE_LOG2 > 0
+    uint32_t coded = ((uint32_t)count + (1u << e->config.scale_log2) - 1u) >> e->config.scale_log2;
+    camera c;
+    c.rows = rows;
+    c.stride = stride;
+    c.count = count;
+    c.width = e->config.width;
+    c.log2 = e->config.scale_log2;
+    c.format = e->config.format;
+#endif
+#if OBC_COLOUR
+    if (e->config.format != OBC_GREY8) {
+        take_colour(e, &c, coded);
+        return;
+    }
+#endif
+#if OBC_MAX_SCALE_LOG2 > 0
+    if (e->config.scale_log2 > 0u) {
+        take_averages(e, &c, coded);
+        return;
+    }
+#endif
+    e->plane[0].filled = (uint8_t)count;
+    strip_done(e, 0, rows, stride);
+}

@@ -1,0 +1,292 @@
+/* Layer 1 of a row of a stripe: sign bits by quads, latents 2 to 8 of group 2. FORMAT.md section 5.3. */
+#include <string.h>
+
+#include "obc_internal.h"
+
+#if OBC_DSP
+#include <arm_acle.h>
+#endif
+
+/* What the first latents around foretell of latents 2 to 8. */
+static void predict(const obc_encoder *e, const obc_plane *plane, uint16_t row, uint16_t x, int16_t *prediction) {
+    uint16_t north = (uint16_t)(row > 0u ? row - 1u : 0u);
+    uint16_t south = (uint16_t)(row + 1u < plane->rows ? row + 1u : row);
+    uint16_t west = (uint16_t)(x > 0u ? x - 1u : 0u), east = (uint16_t)(x + 1u < plane->columns ? x + 1u : x);
+    const int16_t *above = e->first[north % 3u] + plane->base, *own = e->first[row % 3u] + plane->base;
+    const int16_t *below = e->first[south % 3u] + plane->base;
+    int16_t around[8];
+    uint32_t k;
+    around[0] = above[west];
+    around[1] = above[x];
+    around[2] = above[east];
+    around[3] = own[west];
+    around[4] = own[east];
+    around[5] = below[west];
+    around[6] = below[x];
+    around[7] = below[east];
+#if OBC_DSP
+    {
+        uint32_t pair[4];
+        memcpy(pair, around, sizeof pair);
+        for (k = 0; k < OBC_UNITS; k++) {
+            int32_t sum = 128 + obc_prediction_own[k] * own[x];
+            sum = __smlad((int16x2_t)pair[0], (int16x2_t)obc_prediction[k][0], sum);
+            sum = __smlad((int16x2_t)pair[1], (int16x2_t)obc_prediction[k][1], sum);
+            sum = __smlad((int16x2_t)pair[2], (int16x2_t)obc_prediction[k][2], sum);
+            sum = __smlad((int16x2_t)pair[3], (int16x2_t)obc_prediction[k][3], sum);
+            prediction[k] = obc_clamp16(sum >> 8);
+        }
+    }
+#else
+    for (k = 0; k < OBC_UNITS; k++) {
+        int32_t sum = 128 + obc_prediction[k][8] * own[x];
+        uint32_t i;
+        for (i = 0; i < 8u; i++) {
+            sum += obc_prediction[k][i] * around[i];
+        }
+        prediction[k] = obc_clamp16(sum >> 8);
+    }
+#endif
+}
+
+/* Latents 2 to 8 of a block; returns how many are not zero. */
+static uint8_t code_block(obc_slot *slot, const uint16_t *words, const int16_t *q, uint8_t context) {
+    const uint16_t *sizes = words + OBC_SIZE_BASE;
+    uint32_t mask = 0, largest = 0;
+    uint8_t nonzero = 0, ones = 0, before = 0, u;
+    for (u = 0; u < OBC_UNITS; u++) {
+        uint32_t size = obc_distance(q[u], 0);
+        if (size) {
+            mask |= 1u << u;
+            nonzero++;
+            largest = size > largest ? size : largest;
+        }
+    }
+    words += OBC_MASK_BASE + context * OBC_MASK_SYMBOLS;
+    obc_put_word(slot, words[largest == 1u ? mask + 128u : mask]);
+    for (u = 0; u < OBC_UNITS; u++) {
+        uint32_t size = obc_distance(q[u], 0);
+        if (!size) {
+            continue;
+        }
+        if (largest > 1u) {
+            uint8_t forced = ones == nonzero - 1u && before == ones;
+            uint8_t kind = (uint8_t)(forced ? OBC_SIZE_FORCED : 4u * (u > 1u) + (nonzero < 6u ? nonzero : 6u) / 2u);
+            const uint16_t *table = sizes + kind * OBC_SIZE_SYMBOLS;
+            before++;
+            ones = (uint8_t)(ones + (size == 1u));
+            if (size <= OBC_SIZE_DIRECT) {
+                obc_put_word(slot, table[size - 1u]);
+            } else {
+                uint32_t raw;
+                uint8_t b = obc_bucket(size - 1u - OBC_SIZE_DIRECT, &raw);
+                obc_put_word(slot, table[OBC_SIZE_DIRECT + b]);
+                obc_put(slot, raw, b + 1u);
+            }
+        }
+        obc_put(slot, q[u] < 0, 1);
+    }
+    return nonzero;
+}
+
+static uint8_t signs(const uint8_t *group, uint8_t blocks) {
+    uint8_t i, s = 0;
+    for (i = 0; i < blocks; i++) {
+        s = (uint8_t)(s | group[i] << (3u - i));
+    }
+    return s;
+}
+
+static void restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *run, const uint8_t *old, uint8_t blocks) {
+    uint8_t *count = e->count[run->parity] + run->column;
+    while (blocks > 0u) {
+        blocks--;
+        count[(slot->next + blocks) % run->width * run->across] = old[blocks];
+    }
+}
+
+static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint8_t *group,
+                      int16_t (*rest)[7], uint8_t blocks, uint8_t *old) {
+    uint8_t *count = e->count[run->parity] + run->column;
+    uint32_t at = slot->next - slot->begin;
+    uint8_t column = (uint8_t)(slot->next % run->width);
+    uint8_t west = (uint8_t)(column > 0u && at >= 1u ? count[(column - 1u) * run->across] : 0u);
+    uint8_t last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
+    uint8_t symbol = signs(group, last), context, i, x = column;
+    uint32_t activity = 2u * west;
+    for (i = 0; i < last; i++) {
+        if (at + i >= run->width && i < run->width) {
+            activity += count[x * run->across];
+        }
+        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
+    }
+    activity = activity < sizeof obc_quad_context ? activity : sizeof obc_quad_context - 1u;
+    context = (uint8_t)(2u * obc_quad_context[activity] + (west > 0u));
+    if (symbol == 0u || symbol == 15u) {
+        uint8_t longest = symbol == 0u && context == 0u ? 4 : 2, quads = 1;
+        while (quads < longest && OBC_QUAD * (quads + 1) <= blocks &&
+               signs(group + OBC_QUAD * quads, OBC_QUAD) == symbol) {
+            quads++;
+        }
+        if (quads > 1u) {
+            quads = (uint8_t)(quads & ~1u);
+            last = (uint8_t)(OBC_QUAD * quads);
+            symbol = symbol ? OBC_QUAD_ONES : (quads == 4u ? OBC_QUAD_ZEROS4 : OBC_QUAD_ZEROS);
+        }
+    }
+    obc_put_word(slot, words[OBC_QUAD_BASE + context * OBC_QUAD_SYMBOLS + symbol]);
+    x = column;
+    for (i = 0; i < last; i++) {
+        uint8_t *own = &count[x * run->across];
+        uint8_t activity_here = 0;
+        old[i] = *own;
+        if (group[i]) {
+            uint32_t near = at + i >= run->width ? *own : 0u;
+            if (x > 0u && at + i >= 1u) {
+                near += *(own - run->across);
+            }
+            activity_here = (uint8_t)(1u + code_block(slot, words, rest[i], near >= OBC_MASK_LEVEL));
+        }
+        *own = activity_here;
+        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
+    }
+    return last;
+}
+
+typedef struct { /* how latents 2 to 8 are quantised in a packet */
+    uint16_t step[OBC_UNITS], offset[OBC_UNITS];
+    uint32_t zero[OBC_UNITS]; /* what is smaller becomes 0: at the target's step, where that is coarser */
+    uint64_t worth;           /* of a bit, times 256 */
+} quantiser;
+
+static void quantiser_of(const obc_encoder *e, const obc_slot *slot, uint8_t plane, quantiser *quant) {
+    uint8_t index = obc_plane_index(slot->index, plane), k;
+    uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
+    quant->worth = step * step * OBC_PRICE;
+    for (k = 0; k < OBC_UNITS; k++) {
+        uint16_t own = obc_unit_step(index, (uint8_t)(k + 1u));
+        uint32_t wide = obc_wider_step(e, index, plane, (uint8_t)(k + 1u));
+        quant->step[k] = own;
+        quant->offset[k] = (uint16_t)((uint32_t)own * OBC_DEAD_ZONE >> 8);
+        quant->zero[k] = wide - (wide * OBC_DEAD_ZONE >> 8);
+    }
+}
+
+/* Quantise latents 2 to 8 of a candidate; 1 when they are worth their bits. */
+static uint8_t quantise(const int16_t *latents, const int16_t *prediction, const quantiser *quant, int16_t *q) {
+    int64_t gain = 0;
+    uint32_t bits = 4;
+    uint8_t k;
+    for (k = 0; k < OBC_UNITS; k++) {
+        int32_t z = latents[k], left = z - prediction[k];
+        uint32_t far = obc_distance(left, 0), m = 0;
+        if (far >= quant->zero[k]) {
+            uint32_t size;
+            m = (far + quant->offset[k]) / quant->step[k];
+            for (size = m; size > 0u; size >>= 1) {
+                bits += 2u;
+            }
+        }
+        q[k] = (int16_t)(left < 0 ? -(int32_t)m : (int32_t)m);
+        left -= q[k] * quant->step[k];
+        gain += (int64_t)z * z - (int64_t)left * left;
+    }
+    return gain > (int64_t)((quant->worth * bits) >> 8);
+}
+
+/* Block `n` of a stripe: from the row at hand or from those that wait. Its latents; 0 when it is no candidate. */
+static uint8_t fetch(const obc_encoder *e, const obc_place *at, uint32_t n, uint32_t row_first, int16_t *prediction,
+                     const int16_t **latents) {
+    const obc_waiting *w = &e->waiting[at->plane][at->phase];
+    uint32_t x;
+    if (n < row_first) {
+        uint32_t i = n + w->count - row_first;
+        memcpy(prediction, w->prediction[i], sizeof w->prediction[i]);
+        *latents = w->latents[i];
+        return w->candidate[i];
+    }
+    x = at->run.column + (n - row_first) * at->run.across;
+    *latents = e->rest[at->row & 1u][x];
+    if (!e->candidate[at->row & 1u][x]) {
+        return 0;
+    }
+    predict(e, &e->plane[at->plane], at->row, (uint16_t)(x - e->plane[at->plane].base), prediction);
+    return 1;
+}
+
+/* Keep the blocks of a quad that reaches into the next row. */
+static void keep_waiting(obc_encoder *e, const obc_place *at, uint32_t begin, uint32_t row_first) {
+    obc_waiting *w = &e->waiting[at->plane][at->phase];
+    uint32_t n, end = row_first + at->run.width;
+    uint8_t kept = 0;
+    for (n = begin; n < end; n++, kept++) {
+        int16_t prediction[7];
+        const int16_t *latents;
+        w->candidate[kept] = fetch(e, at, n, row_first, prediction, &latents);
+        if (w->candidate[kept]) {
+            memmove(w->latents[kept], latents, sizeof w->latents[kept]);
+            memcpy(w->prediction[kept], prediction, sizeof prediction);
+        }
+    }
+    w->count = kept;
+}
+
+/* Send the last group-2 block of some to group 1; 0 when there is none. */
+static uint8_t thin(uint8_t *group, uint8_t blocks) {
+    while (blocks > 0u) {
+        if (group[--blocks]) {
+            group[blocks] = 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at) {
+    const obc_run *run = &at->run;
+    uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
+    uint32_t end = row_first + run->width, n;
+    uint8_t group[OBC_RUN_BLOCKS], i = 0;
+    if (end < run->total) {
+        end &= ~(uint32_t)(OBC_QUAD - 1);
+    }
+    if (slot->next < end && obc_open_packet(e, slot, at)) {
+        const uint16_t *words = obc_words_of(obc_plane_index(slot->index, at->plane));
+        quantiser quant;
+        quantiser_of(e, slot, at->plane, &quant);
+        for (n = slot->next; n < end; n++, i++) {
+            int16_t prediction[OBC_UNITS];
+            const int16_t *latents;
+            group[i] = fetch(e, at, n, row_first, prediction, &latents) &&
+                       quantise(latents, prediction, &quant, e->scratch[i]);
+        }
+        i = 0;
+        while (slot->next < end) {
+            obc_mark mark = obc_mark_of(slot);
+            uint8_t old[4 * OBC_QUAD], blocks, fit;
+            uint32_t bits;
+            blocks = code_quads(e, slot, run, words, group + i, e->scratch + i, (uint8_t)(end - slot->next), old);
+            bits = obc_bits_since(slot, &mark);
+            fit = obc_fits(slot);
+            if (fit && bits <= obc_rate_room(e, OBC_LAYER_REST)) {
+                obc_rate_count(e, bits, OBC_LAYER_REST, slot->index);
+                slot->next += blocks;
+                i = (uint8_t)(i + blocks);
+                continue;
+            }
+            obc_return_to(slot, &mark);
+            if (!fit && !obc_is_empty(slot)) {
+                return 1;
+            }
+            restore_count(e, slot, run, old, blocks);
+            if (!thin(group + i, blocks)) {
+                obc_stop(e, OBC_LAYER_REST);
+                return 0;
+            }
+        }
+    }
+    if (at->is_last && !e->stopped[OBC_LAYER_REST]) {
+        keep_waiting(e, at, slot->next, row_first);
+    }
+    return 0;
+}

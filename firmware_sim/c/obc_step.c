@@ -1,0 +1,25 @@
+/* What a quantiser index means: steps, table sets, how many bits to expect. FORMAT.md section 6.1. */
+#include "obc_internal.h"
+
+uint32_t obc_fall(uint8_t layer, uint32_t index) {
+    uint32_t n = layer == OBC_LAYER_FIRST ? 13u * index / 32u : 3u * index / 2u;
+    return (uint32_t)obc_step[n % 32u] << (n / 32u);
+}
+
+uint8_t obc_plane_index(uint8_t index, uint8_t plane) {
+    int shifted = plane ? (int)index + OBC_CHROMA_OFFSET : (int)index;
+    return (uint8_t)(shifted < 0 ? 0 : (shifted > OBC_MAX_INDEX ? OBC_MAX_INDEX : shifted));
+}
+
+uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit) {
+    return (uint16_t)(((uint32_t)obc_step[plane_index] * obc_gain[unit] + 32u) >> 6);
+}
+
+uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane, uint8_t unit) {
+    uint8_t wanted = obc_plane_index(e->target, plane);
+    return obc_unit_step(wanted > plane_index ? wanted : plane_index, unit);
+}
+
+const uint16_t *obc_words_of(uint8_t plane_index) {
+    return obc_words[(plane_index >= obc_set_limits[0]) + (plane_index >= obc_set_limits[1])];
+}
