@@ -266,18 +266,13 @@ def analyse_picture(
     for plane in range(plane_count(description.colour)):
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
-        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS)))
+        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS, np.empty)))
     weights, multiplier, shift = model.encoder_arrays
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
-        end = begin + -(-strip.shape[0] // 8) * kept.columns
         floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        whole = end - begin == kept.rows * kept.columns
-        latents = kept.latents if whole else per_block(end - begin, 1 + UNITS)
-        analyse(strip, weights, multiplier, shift, model.norm, floor, kept.residual[begin:end], latents)
-        if not whole:
-            kept.latents[begin:end] = latents
+        analyse(strip, weights, multiplier, shift, model.norm, floor, begin, kept.residual, kept.latents)
     return Encoding(description, model, tuple(planes), finest)
 
 
@@ -388,7 +383,7 @@ def _sections(
         first = np.empty(total, np.int16)
         _gather(symbols.first, symbols.columns, grid, description, first)
     else:
-        group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+        group, rest = np.empty(total, np.uint8), per_block(total, UNITS, np.empty)
         _gather(symbols.group, symbols.columns, grid, description, group)
         for unit in range(UNITS):
             _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])

@@ -12,6 +12,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -45,6 +46,6 @@ if _folder is not None:
     numba.config.CACHE_DIR = _folder
 
 
-def per_block(blocks: int, units: int) -> np.ndarray:
-    """Zeros, int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
-    return np.zeros((units, blocks), np.int16).T
+def per_block(blocks: int, units: int, make: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+    """Zeros (or np.empty), int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
+    return make((units, blocks), np.int16).T
