@@ -14,11 +14,7 @@ import numpy as np
 
 from onboard import encoder as _encoder
 from onboard import expect as _expect
-from onboard import progressive as _progressive
 from onboard import rate as _rate
-from onboard import request as _request
-from onboard import stream as _stream
-from onboard.decoder import Decoding
 from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
@@ -159,13 +155,17 @@ def compress(
         raise InputError('scale "auto" needs a budget or bits per pixel')
     fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
     if lossless:
-        return b"".join(_progressive.lossless(job, None if quality is None else index_of(quality), fixed))
+        from onboard import progressive
+
+        return b"".join(progressive.lossless(job, None if quality is None else index_of(quality), fixed))
     if quality is not None:
         return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
     if protection or overhead or order == "spread":  # a preview for a radio has no layers above 1
         return b"".join(arrange(_rate.fit_budget(job, budget, fixed, known.price, _luma_error).packets))
-    return b"".join(_progressive.fit(job, budget, fixed, _luma_error))
+    from onboard import progressive
+
+    return b"".join(progressive.fit(job, budget, fixed, _luma_error))
 
 
 def refine(
@@ -196,6 +196,9 @@ def refine(
     Raises:
         InputError: unusable picture, base or options. BudgetError: no refinement is that small.
     """
+    from onboard.decoder import Decoding
+    from onboard.request import Request
+
     check_picture(picture)
     packets, report = scan(base)
     if not packets:
@@ -206,7 +209,7 @@ def refine(
     decoding = Decoding(d, find_model(d.model_id, {} if model is None else {_model(model).model_id: _model(model)}))
     decoding.add(packets)
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    request = _request.Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
+    request = Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
     if lossless:
         if budget is not None or bpp is not None:
             raise InputError("a lossless stream has the size that it needs: give no budget")
@@ -245,6 +248,8 @@ def compress_stream(
     Raises:
         InputError: unusable picture or options.
     """
+    from onboard.stream import stream
+
     check_picture(picture)
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
@@ -261,7 +266,7 @@ def compress_stream(
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
     index = 0 if quality is None else index_of(quality)
-    return _stream.stream(picture, description, known, packet_size=packet_size, index=index, quota=budget)
+    return stream(picture, description, known, packet_size=packet_size, index=index, quota=budget)
 
 
 def decompress(
@@ -335,6 +340,8 @@ def _budget(picture: np.ndarray, budget: int | None, bpp: float) -> int:
 
 def _luma_error(job: _rate.Job, packets: list[bytes], scale_log2: int) -> float:
     """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
+    from onboard.decoder import Decoding
+
     assert isinstance(job, _encoder.Job)
     parsed = [unpack(p)[0] for p in packets]
     coded = Decoding(parsed[0].description, job.model)

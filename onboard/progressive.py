@@ -10,24 +10,18 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job, Packer
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, LAYER_STEPS
 from onboard.model import Model
 from onboard.planes import plane_count
 from onboard.rate import ErrorOf, fit_budget
-from onboard.reference import Rect, whole
-from onboard.refiner import (
-    Coefficients,
-    Part,
-    base_index,
-    find_step,
-    lossless_planes,
-    lossless_sections,
-    source_planes,
-)
 from onboard.wire import BLOCK, Packet, pack, unpack
+
+if TYPE_CHECKING:  # imported late: most previews need neither
+    from onboard.decoder import Decoding
+    from onboard.refiner import Coefficients
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
@@ -46,6 +40,8 @@ LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a los
 
 def parse(packets: Iterable[bytes], model: Model) -> tuple[Decoding, Packet]:
     """What packets of one picture decode to, and the first of them."""
+    from onboard.decoder import Decoding
+
     parsed = [unpack(p)[0] for p in packets]
     decoding = Decoding(parsed[0].description, model)
     decoding.add(parsed)
@@ -93,6 +89,9 @@ class Shot:
 
 def make_shot(job: Job, step: int) -> Shot:
     """A base that goes well with a refinement step."""
+    from onboard.reference import whole
+    from onboard.refiner import Coefficients, Part, base_index, source_planes
+
     index = base_index(step)
     base = job.packets(0, index, effort=ALL_GROUP_1)
     decoding, packet = parse(base, job.model)
@@ -112,6 +111,8 @@ def single_shot(job: Job, step: int) -> list[bytes]:
 
 def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     """The base and the finest refinement step that fit the budget together; None when none does."""
+    from onboard.refiner import base_index, find_step
+
     step, seen = START_STEP, set()
     for _ in range(REBASES):
         shot = make_shot(job, step)
@@ -156,6 +157,9 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
 
 def lossless(job: Job, quality_index: int | None, scale_log2: int | None) -> list[bytes]:
     """A preview and layer 15 of every block."""
+    from onboard.reference import Rect
+    from onboard.refiner import lossless_planes, lossless_sections
+
     index = LOSSLESS_INDEX if quality_index is None else quality_index
     if scale_log2 is None:
         scale_log2 = LOSSLESS_SCALE_LOG2 if quality_index is None else 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 NORM_SHIFT = 40
 
@@ -29,7 +29,7 @@ def _dot(samples, weights):
     return total
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, latents):
     """Latents of every 8x8 block of a strip; latents 2 to 8 only where G1 leaves more than `floor`.
 
@@ -97,7 +97,7 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
                     latent[b] = z if a >= 0 else -z
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def quantise_first(latents, step, q, d):
     """First latents to multiples of `step`, rounded to nearest: q int16 (blocks,), d int16 (blocks,) = q * step.
 
@@ -114,7 +114,7 @@ def quantise_first(latents, step, q, d):
         d[n] = m * step
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
     """Quantise what the prediction leaves of latents 2 to 8; keep a block in group 2 only if that is worth its bits.
 

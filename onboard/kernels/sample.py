@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 _TILE = 1024  # pixels of a row that are converted together
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def box_average(pixels, channels, log2, out):
     """Mean over squares of side 2^log2 (1 to 7), rounded half up; edges padded by replication.
 
@@ -54,7 +54,7 @@ def _mix(r, g, b, row):
     return np.uint8(np.int32(first + np.int32(np.int32(row[2] * b) + row[3])) >> 16)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def rgb_to_luma(rgb, matrix, y):
     """uint8 (h, w, 3) to Y (h, w); see rgb_to_ycc420."""
     h, w = y.shape
@@ -65,7 +65,7 @@ def rgb_to_luma(rgb, matrix, y):
             luma[j] = _mix(np.int32(line[3 * j]), np.int32(line[3 * j + 1]), np.int32(line[3 * j + 2]), row)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def rgb_to_ycc420(rgb, matrix, y, cb, cr):
     """uint8 (h, w, 3) to full-size Y, and Cb and Cr averaged over 2x2 squares; edges padded by replication.
 
@@ -112,7 +112,7 @@ def _average_pairs(lines, out):
         out[x] = np.uint8(np.int32(np.int32(top + bottom) + np.int32(2)) >> 2)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def ycc_to_rgb(y, cb, cr, rgb):
     """Planes back to colour (FORMAT.md section 8), clipped to 0..255. Planes of one size, uint8."""
     h, w = y.shape
@@ -125,7 +125,7 @@ def ycc_to_rgb(y, cb, cr, rgb):
             rgb[i, j, 2] = min(max(luma + ((116130 * u + 32768) >> 16), 0), 255)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def double_rows(pixels, taps, out):
     """Enlarge twice in width: out (h, >= 1) uint8, column 2j and 2j+1 lie a quarter sample left and right of j.
 
