@@ -150,7 +150,8 @@ def compress(
     if lossless and (protection or order == "spread"):
         raise InputError("erasure packets and the spread order are for previews: not with a lossless stream")
     arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
+    margin = _encoder.FINER_MARGIN if quality is None and not lossless else 0
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
     fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
