@@ -13,10 +13,6 @@ import numpy as np
 
 from onboard import encoder as _encoder
 from onboard import expect as _expect
-from onboard import progressive as _progressive
-from onboard import request as _request
-from onboard import stream as _stream
-from onboard.decoder import Decoding
 from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
@@ -24,6 +20,7 @@ from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window
 from onboard.stream_parity import Group
 from onboard.wire import (
+    LOSSLESS_QUALITY,
     MAX_PACKET,
     MAX_QUALITY,
     MAX_SCALE_LOG2,
@@ -122,8 +119,8 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    _check_quality(quality, _progressive.LOSSLESS_QUALITY)
-    if quality == _progressive.LOSSLESS_QUALITY:
+    _check_quality(quality, LOSSLESS_QUALITY)
+    if quality == LOSSLESS_QUALITY:
         lossless, quality = True, None
     if lossless and (budget is not None or bpp is not None):
         raise InputError("a lossless stream has the size that it needs: give no budget")
@@ -158,20 +155,27 @@ def compress(
     if lossless and (protection or order == "spread"):
         raise InputError("erasure packets and the spread order are for previews: not with a lossless stream")
     arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead)
+    margin = _encoder.FINER_MARGIN if quality is None and not lossless else 0
+    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
     fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
     if lossless:
-        return b"".join(_progressive.lossless(job, None if quality is None else index_of(quality), fixed))
+        from onboard import progressive
+
+        return b"".join(progressive.lossless(job, None if quality is None else index_of(quality), fixed))
     if quality is not None and quality > MAX_QUALITY:
+        from onboard import progressive
+
         if fixed:
             raise InputError(f"quality {quality}: above {MAX_QUALITY} there is scale 1 only")
-        return b"".join(arrange(_progressive.at_quality(job, quality)))
+        return b"".join(arrange(progressive.at_quality(job, quality)))
     if quality is not None:
         return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    return b"".join(arrange(_progressive.fit(job, budget, fixed)))
+    from onboard import progressive
+
+    return b"".join(arrange(progressive.fit(job, budget, fixed)))
 
 
 def refine(
@@ -202,6 +206,9 @@ def refine(
     Raises:
         InputError: unusable picture, base or options. BudgetError: no refinement is that small.
     """
+    from onboard.decoder import Decoding
+    from onboard.request import Request
+
     check_picture(picture)
     packets, report = scan(base)
     if not packets:
@@ -212,7 +219,7 @@ def refine(
     decoding = Decoding(d, find_model(d.model_id, {} if model is None else {_model(model).model_id: _model(model)}))
     decoding.add(packets)
     extensions = _extensions(source_id, capture_time_ms, metadata)
-    request = _request.Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
+    request = Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
     if lossless:
         if budget is not None or bpp is not None:
             raise InputError("a lossless stream has the size that it needs: give no budget")
@@ -254,6 +261,8 @@ def compress_stream(
     Raises:
         InputError: unusable picture or options.
     """
+    from onboard.stream import stream
+
     check_picture(picture)
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
@@ -271,9 +280,7 @@ def compress_stream(
     )
     index = 0 if quality is None else index_of(quality)
     groups = Group.percent(parity[0]), Group.percent(parity[1])
-    return _stream.stream(
-        picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups
-    )
+    return stream(picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups)
 
 
 def decompress(

@@ -23,6 +23,7 @@ from onboard.wire import (
     CRC,
     LAYER_FIRST,
     LAYER_REST,
+    MAX_INDEX,
     MAX_PACKET,
     MIN_PACKET,
     QUAD,
@@ -37,7 +38,7 @@ from onboard.wire import (
 
 LENGTH_FIELD = 2
 LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
-FINER_MARGIN = 8  # indices by which latents are kept finer than asked for, once a search has asked twice
+FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
 SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
@@ -201,6 +202,7 @@ class Job:
         tag: encoding tag, None to derive it.
         protection: erasure packets, None for none.
         overhead: bytes that framing adds to every packet, for the budget.
+        margin: indices by which latents are kept finer than asked for, so that a search need not compute them again.
     """
 
     picture: np.ndarray
@@ -211,6 +213,7 @@ class Job:
     tag: int | None
     protection: Protection | None = None
     overhead: int = 0
+    margin: int = 0
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
@@ -234,7 +237,7 @@ class Job:
         effort = Effort(self.model.threshold, self.model.price if price is None else price)
         encoding = self._kept.get(scale_log2)
         if encoding is None or encoding.finest > index:
-            finest = index if encoding is None else max(index - FINER_MARGIN, 0)
+            finest = max(index - self.margin, 0)
             encoding = analyse_picture(
                 self.picture, replace(self.base, scale_log2=scale_log2), self.model, finest, effort
             )
@@ -258,7 +261,9 @@ class Job:
         tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
         base = replace(self.base, height=part.shape[0])
-        return replace(self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0)
+        return replace(
+            self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0, margin=MAX_INDEX
+        )
 
     def source_share(self, budget: int) -> float:
         """About which share of a budget is left for source packets without their framing."""
@@ -289,18 +294,13 @@ def analyse_picture(
     for plane in range(plane_count(description.colour)):
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
-        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS)))
+        planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS, np.empty)))
     weights, multiplier, shift = model.encoder_arrays
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
-        end = begin + -(-strip.shape[0] // 8) * kept.columns
         floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        whole = end - begin == kept.rows * kept.columns
-        latents = kept.latents if whole else per_block(end - begin, 1 + UNITS)
-        analyse(strip, weights, multiplier, shift, model.norm, floor, kept.residual[begin:end], latents)
-        if not whole:
-            kept.latents[begin:end] = latents
+        analyse(strip, weights, multiplier, shift, model.norm, floor, begin, kept.residual, kept.latents)
     return Encoding(description, model, tuple(planes), finest)
 
 
@@ -411,7 +411,7 @@ def _sections(
         first = np.empty(total, np.int16)
         _gather(symbols.first, symbols.columns, grid, description, first)
     else:
-        group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+        group, rest = np.empty(total, np.uint8), per_block(total, UNITS, np.empty)
         _gather(symbols.group, symbols.columns, grid, description, group)
         for unit in range(UNITS):
             _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])

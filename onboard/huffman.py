@@ -34,12 +34,9 @@ def canonical_codes(lengths: Lengths) -> np.ndarray:
     if int((1 << (longest - used)).sum()) != (1 << longest) - 1:
         raise ModelError("code lengths must leave exactly the all-ones word of the longest length free")
     codes = np.zeros(len(lengths), np.int64)
-    code = 0
-    for length in range(1, longest + 1):
-        for symbol in np.flatnonzero(lengths == length):
-            codes[symbol] = code
-            code += 1
-        code <<= 1
+    order = np.argsort(lengths, kind="stable")[len(lengths) - len(used) :]
+    share = 1 << (longest - lengths[order])  # of all words of the longest length, those that begin with this one
+    codes[order] = (np.cumsum(share) - share) // share
     return codes
 
 

@@ -39,8 +39,9 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     source = io.BytesIO(read_bytes(STDIO)) if str(path) == STDIO else path
     try:
-        with Image.open(source) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with Image.open(source) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
             return _to_array(image)
     except InputError as e:
         raise InputError(f"{path}: {e}") from None

@@ -10,12 +10,16 @@ from math import isqrt
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.sample import box_average, double_rows, rgb_to_ycc, ycc_to_rgb
+from onboard.kernels.sample import box_average, double_rows, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Window
 
 # The normative enlarger: weights in 1/256 of samples j-2 .. j+1 for the position a quarter left of j (FORMAT.md section
 # 8). Between bilinear and Catmull-Rom: best on decoded training pictures at scales 2, 4 and 8.
 ENLARGER = np.array((-3, 61, 207, -9), np.int32)
+# Y, Cb and Cr from R, G, B and 1, in 1/65536: BT.601 full range (JFIF 1.02 section 2; FORMAT.md section 8.4).
+COLOUR = np.array(
+    ((19595, 38470, 7471, 32768), (-11059, -21709, 32768, 8421375), (32768, -27439, -5329, 8421375)), np.int32
+)
 NO_DATA_LEVEL = 8  # with a no-data window, plane values below this say "no data"
 VALID_FROM = 16  # and valid samples map to this and above
 MAX_KEPT_ORDER = 1 << 20  # blocks
@@ -160,26 +164,31 @@ def strips(picture: np.ndarray, description: Description) -> Iterator[tuple[int,
     """
     log2 = description.scale_log2
     table = window_table(description.window) if description.window else None
-    if log2 == 0 and picture.ndim == 2 and table is None:
+    if log2 == 0 and picture.ndim == 2 and table is None and picture.flags.c_contiguous:
         yield 0, 0, picture
         return
     rows = max(STRIP_ROWS, 2 * BLOCK) << log2
     for top in range(0, description.height, rows):
-        part = picture[top : top + rows]
+        part = np.ascontiguousarray(picture[top : top + rows])
         if table is not None:
             part = table[part]
         if log2:
             part = _average(part, log2)
         first = (top >> log2) // BLOCK
+        height, width = part.shape[:2]
         if part.ndim == 2:
             yield 0, first, part
             continue
-        y, cb, cr = (np.empty(part.shape[:2], np.uint8) for _ in range(3))
-        rgb_to_ycc(part, y, cb, cr)
+        y = np.empty((height, width), np.uint8)
+        if description.colour != Colour.YCBCR420:
+            rgb_to_luma(part, COLOUR, y)
+            yield 0, first, y
+            continue
+        cb, cr = (np.empty((_ceil_shift(height, 1), _ceil_shift(width, 1)), np.uint8) for _ in range(2))
+        rgb_to_ycc420(part, COLOUR, y, cb, cr)
         yield 0, first, y
-        if description.colour == Colour.YCBCR420:
-            yield 1, first // 2, _average(cb, 1)
-            yield 2, first // 2, _average(cr, 1)
+        yield 1, first // 2, cb
+        yield 2, first // 2, cr
 
 
 def assemble(full: list[np.ndarray], description: Description) -> np.ndarray:
@@ -216,9 +225,8 @@ def _ceil_shift(n: int, log2: int) -> int:
 
 
 def _average(part: np.ndarray, log2: int) -> np.ndarray:
-    shape = (_ceil_shift(part.shape[0], log2), _ceil_shift(part.shape[1], log2))
-    if part.ndim == 2:
-        out = np.empty(shape, np.uint8)
-        box_average(part, log2, out)
-        return out
-    return np.stack([_average(np.ascontiguousarray(part[..., c]), log2) for c in range(part.shape[2])], -1)
+    height, width, *channels = part.shape
+    shape = (_ceil_shift(height, log2), _ceil_shift(width, log2), *channels)
+    out = np.empty(shape, np.uint8)
+    box_average(part.reshape(height, -1), channels[0] if channels else 1, log2, out.reshape(shape[0], -1))
+    return out

@@ -35,10 +35,9 @@ from onboard.refiner import (
     source_planes,
 )
 from onboard.spend import COARSEST, START_STEP, BitsOf, counted, find_step, first, spend
-from onboard.wire import BLOCK, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
+from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
-LOSSLESS_QUALITY = 2 * MAX_QUALITY
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
 SHOWN_BETTER = 1.2  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show

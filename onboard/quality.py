@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.sample import rgb_to_ycc
+from onboard.kernels.sample import rgb_to_luma
+from onboard.planes import COLOUR
 
 
 def psnr(reference: np.ndarray, picture: np.ndarray, grey: bool = False) -> float:
@@ -46,9 +47,9 @@ def _luma(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         return picture.astype(np.float64)
     if picture.dtype == np.uint8:
-        planes = [np.empty(picture.shape[:2], np.uint8) for _ in range(3)]
-        rgb_to_ycc(picture, *planes)
-        return planes[0].astype(np.float64)
+        luma = np.empty(picture.shape[:2], np.uint8)
+        rgb_to_luma(np.ascontiguousarray(picture), COLOUR, luma)
+        return luma.astype(np.float64)
     return picture @ np.array((0.299, 0.587, 0.114))
 
 

@@ -10,9 +10,7 @@ from onboard.airtime import RADIOS, airtime_bytes, check_framing, seconds_on_air
 from onboard.errors import InputError
 from onboard.framing import FRAMINGS, frame
 from onboard.image_io import STDIO, read_bytes
-from onboard.missing import read_map
 from onboard.model import find_model, load_model
-from onboard.resend import resend
 from onboard.wire import MAGIC, MAX_PACKET, pack, scan
 
 
@@ -140,6 +138,9 @@ def kept_stream(path: str) -> bytes | None:
 
 def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
     """The packets that --resend asks for, out of a stream. Raises InputError; also when nothing is missing."""
+    from onboard.missing import read_map
+    from onboard.resend import resend
+
     given = options.resend
     wanted = read_map(read_bytes(given) if Path(given).is_file() else given.encode())
     if not wanted.spans:

@@ -45,7 +45,8 @@ TIME = struct.Struct(">q")
 # Quantiser index -> step in sixteenths of a latent unit: round(64 * 2^(i/32)), spelled out in FORMAT.md section 6.
 STEPS = tuple(round(64 * 2 ** (i / 32)) for i in range(201))
 MAX_INDEX = len(STEPS) - 1
-MAX_QUALITY = 100
+MAX_QUALITY = 100  # the finest preview; above it a refinement, up to
+LOSSLESS_QUALITY = 200
 
 
 def index_of(quality: float) -> int:

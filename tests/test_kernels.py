@@ -15,10 +15,10 @@ from onboard.kernels import entropy
 from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
 from onboard.kernels.entropy import SLACK, code_first, code_rest, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.sample import box_average, double_rows, rgb_to_ycc, ycc_to_rgb
+from onboard.kernels.sample import box_average, double_rows, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.model import SETS, default_model
-from onboard.planes import ENLARGER
+from onboard.planes import COLOUR, ENLARGER
 from tests import pictures, reference
 from training.codes import code_lengths
 
@@ -362,8 +362,10 @@ PLANES = {
 def test_analyse_agrees_with_its_twin(model, name, floor):
     plane = PLANES[name]
     blocks = -(-plane.shape[0] // 8) * -(-plane.shape[1] // 8)
-    residual, latents = np.full(blocks, -7, np.int32), np.full((blocks, 8), 12345, np.int16)
-    analyse(plane, *model.encoder_arrays, model.norm, floor, residual, latents)
+    residual, latents = np.full(2 + blocks, -7, np.int32), np.full((2 + blocks, 8), 12345, np.int16)
+    analyse(plane, *model.encoder_arrays, model.norm, floor, 2, residual, latents)
+    assert (residual[:2] == -7).all() and (latents[:2] == 12345).all()
+    residual, latents = residual[2:], latents[2:]
     left, expected = reference.analyse(
         plane.tolist(), model.weights.tolist(), model.multiplier, model.shift, model.norm
     )
@@ -383,7 +385,7 @@ def test_analyse_agrees_with_its_twin_for_any_weights(seed, height, width):
     norm = ((1 << NORM_SHIFT) + square // 2) // square
     blocks = -(-height // 8) * -(-width // 8)
     residual, latents = np.empty(blocks, np.int32), np.empty((blocks, 8), np.int16)
-    analyse(plane, weights, multiplier, shift, norm, -(2**31), residual, latents)
+    analyse(plane, weights, multiplier, shift, norm, -(2**31), 0, residual, latents)
     assert (residual.tolist(), latents.tolist()) == reference.analyse(
         plane.tolist(), weights.tolist(), multiplier, shift, norm
     )
@@ -396,7 +398,7 @@ def test_analyse_takes_a_part_of_a_picture(model):
     results = []
     for plane in (part, np.ascontiguousarray(part)):
         residual, latents = np.empty(15, np.int32), np.empty((15, 8), np.int16)
-        analyse(plane, *model.encoder_arrays, model.norm, -(2**31), residual, latents)
+        analyse(plane, *model.encoder_arrays, model.norm, -(2**31), 0, residual, latents)
         results.append((residual.tolist(), latents.tolist()))
     assert results[0] == results[1]
 
@@ -502,38 +504,61 @@ def test_pull_push_and_relax_agree_with_their_twins(seed, rows, columns, share):
 def test_box_average_agrees_with_its_twin(name, log2):
     plane, side = PLANES[name], 1 << log2
     out = np.empty((-(-plane.shape[0] // side), -(-plane.shape[1] // side)), np.uint8)
-    box_average(plane, log2, out)
-    assert out.tolist() == reference.box_average(plane.tolist(), side)
+    box_average(plane, 1, log2, out)
+    expected = reference.box_average(plane.tolist(), side)
+    assert out.tolist() == expected
+    turned = plane[::-1, ::-1]
+    colour, averages = np.stack([plane, turned, plane // 2], -1), np.empty((*out.shape, 3), np.uint8)
+    box_average(colour.reshape(len(plane), -1), 3, log2, averages.reshape(len(out), -1))
+    assert averages[..., 0].tolist() == expected
+    assert averages[..., 1].tolist() == reference.box_average(turned.tolist(), side)
 
 
 COLOURS = st.lists(st.tuples(*[st.integers(0, 255) | st.sampled_from((0, 255))] * 3), min_size=1, max_size=20)
 
 
+def planes_of(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    height, width = rgb.shape[:2]
+    y = np.empty((height, width), np.uint8)
+    cb, cr = (np.empty(((height + 1) // 2, (width + 1) // 2), np.uint8) for _ in range(2))
+    rgb_to_ycc420(rgb, COLOUR, y, cb, cr)
+    return y, cb, cr
+
+
 @given(COLOURS)
 @example([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255)])
 def test_colour_agrees_with_its_twin(samples):
-    rgb = np.array([samples], np.uint8)
-    y, cb, cr = (np.empty(rgb.shape[:2], np.uint8) for _ in range(3))
-    rgb_to_ycc(rgb, y, cb, cr)
-    assert list(zip(y[0].tolist(), cb[0].tolist(), cr[0].tolist(), strict=True)) == [
+    rgb = np.array([samples], np.uint8).repeat(2, 0).repeat(2, 1)  # so that averaging changes nothing
+    y, cb, cr = planes_of(rgb)
+    luma = np.empty_like(y)
+    rgb_to_luma(rgb, COLOUR, luma)
+    assert np.array_equal(luma, y)
+    assert list(zip(y[0, ::2].tolist(), cb[0].tolist(), cr[0].tolist(), strict=True)) == [
         reference.rgb_to_ycc(*s) for s in samples
     ]
     back = np.empty_like(rgb)
     ycc_to_rgb(rgb[..., 0], rgb[..., 1], rgb[..., 2], back)  # any three bytes, possible or not
-    assert [tuple(s) for s in back[0].tolist()] == [reference.ycc_to_rgb(*s) for s in samples]
+    assert [tuple(s) for s in back[0, ::2].tolist()] == [reference.ycc_to_rgb(*s) for s in samples]
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (3, 2), (5, 9), (2, 1025), (3, 1026)])
+def test_chroma_is_averaged_as_the_twin_averages_it(height, width):
+    rgb = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    full = np.array([[reference.rgb_to_ycc(*sample) for sample in line] for line in rgb.tolist()])
+    y, cb, cr = planes_of(rgb)
+    assert np.array_equal(y, full[..., 0])
+    assert cb.tolist() == reference.box_average(full[..., 1].tolist(), 2)
+    assert cr.tolist() == reference.box_average(full[..., 2].tolist(), 2)
 
 
 def test_grey_has_no_colour_and_colour_comes_back_within_two():
     grey = np.arange(256, dtype=np.uint8)
-    rgb = np.stack([grey[None]] * 3, -1)
-    y, cb, cr = (np.empty((1, 256), np.uint8) for _ in range(3))
-    rgb_to_ycc(rgb, y, cb, cr)
+    y, cb, cr = planes_of(np.stack([grey[None]] * 3, -1))
     assert np.array_equal(y[0], grey) and (cb == 128).all() and (cr == 128).all()
-    rgb = np.random.default_rng(8).integers(0, 256, (9, 11, 3), dtype=np.uint8)
-    y, cb, cr = (np.empty(rgb.shape[:2], np.uint8) for _ in range(3))
-    rgb_to_ycc(rgb, y, cb, cr)
+    rgb = np.random.default_rng(8).integers(0, 256, (9, 11, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
+    y, cb, cr = planes_of(rgb)
     back = np.empty_like(rgb)
-    ycc_to_rgb(y, cb, cr, back)
+    ycc_to_rgb(y, cb.repeat(2, 0).repeat(2, 1), cr.repeat(2, 0).repeat(2, 1), back)
     assert np.abs(back.astype(int) - rgb).max() <= 2
 
 

@@ -23,10 +23,9 @@ from onboard.ground.features import (
     features,
     refined_features,
 )
-from onboard.kernels.sample import rgb_to_ycc
 from onboard.layers import spread_blocks
 from onboard.model import Model
-from onboard.planes import enlarge
+from onboard.planes import COLOUR, enlarge
 from onboard.progressive import single_shot
 from onboard.wire import BLOCK, MAX_PACKET, Colour, scan
 from training.pictures import describe, load, luma
@@ -293,6 +292,5 @@ def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
 
 def _chroma(picture: np.ndarray) -> np.ndarray:
     """Cb and Cr at full size, uint8 (2, height, width)."""
-    y, cb, cr = (np.empty(picture.shape[:2], np.uint8) for _ in range(3))
-    rgb_to_ycc(picture, y, cb, cr)
-    return np.stack([cb, cr])
+    mixed = picture.astype(np.int32) @ COLOUR[1:, :3].T + COLOUR[1:, 3]
+    return np.moveaxis(mixed >> 16, -1, 0).astype(np.uint8)

@@ -12,10 +12,14 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 
 
 def _find_cache() -> tuple[str | None, str]:
@@ -45,6 +49,27 @@ if _folder is not None:
     numba.config.CACHE_DIR = _folder
 
 
-def per_block(blocks: int, units: int) -> np.ndarray:
-    """Zeros, int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
-    return np.zeros((units, blocks), np.int16).T
+class _Cache(FunctionCache):
+    """Numba's cache, but that loading a kernel does not prepare the compiler, which takes longer than all the rest.
+
+    Compiled code needs numba's memory functions and nothing more. (The compiler prepares itself when it is needed; it
+    would also import scipy, where that is installed, to see whether there is a BLAS.)
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of the functions that Python calls: compiled for the types they are given, cached where possible."""
+    compiled = numba.njit(nogil=True)(function)
+    if CACHE and not numba.config.DISABLE_JIT:
+        compiled._cache = _Cache(function)
+    return compiled
+
+
+def per_block(blocks: int, units: int, make: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+    """Zeros (or np.empty), int16 (blocks, units), in Fortran order, as kernels like values of many blocks best."""
+    return make((units, blocks), np.int16).T

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 NORM_SHIFT = 40
 
@@ -29,8 +29,8 @@ def _dot(samples, weights):
     return total
 
 
-@njit(nogil=True, cache=CACHE)
-def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
+@kernel
+def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, latents):
     """Latents of every 8x8 block of a strip; latents 2 to 8 only where G1 leaves more than `floor`.
 
     Args:
@@ -39,14 +39,16 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
         multiplier, shift: int64 (8,) latent = a * multiplier >> shift, in sixteenths.
         norm: 2^40 / sum(weights[0]^2), rounded.
         floor: int32, least residual energy for which latents 2 to 8 are computed.
+        first: where the strip's blocks begin in `residual` and `latents`.
         residual: int32 (blocks,) out: 64 * MSE of G1 = energy - a^2 / |w|^2 (Taha et al. 2025, section 3.1).
         latents: int16 (blocks, 8) out; columns 1 to 7 are meaningless where residual <= floor.
     """
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
+    samples = weights.shape[1]  # 64, which the compiler must not know: it would unroll the sum of squares to scalars
     lines = np.empty((8, 8 * _TILE), np.int16)  # samples minus 128, row by row
     blocks = np.empty((_TILE, 64), np.int16)  # the same, block by block
-    line_words, block_words = lines.view(np.uint64), blocks.view(np.uint64)  # four samples each, for moving them
+    line_words, block_words = lines.view(np.complex128), blocks.view(np.complex128)  # eight samples each, to move them
     energy = np.empty(_TILE, np.int32)
     sums = np.zeros((8, _TILE), np.int32)
     chosen = np.empty(_TILE, np.int64)
@@ -63,18 +65,15 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
                     line[x] = line[inside - 1]
             for b in range(many):
                 for y in range(8):
-                    block_words[b, 2 * y] = line_words[y, 2 * b]
-                    block_words[b, 2 * y + 1] = line_words[y, 2 * b + 1]
+                    block_words[b, y] = line_words[y, b]
             for b in range(many):
                 block = blocks[b]
-                square, total = np.int32(0), np.int32(0)
-                for i in range(64):
-                    sample = np.int32(block[i])
-                    square = np.int32(square + sample * sample)
-                    total = np.int32(total + sample * np.int32(weights[0, i]))
+                square = np.int32(0)
+                for i in range(samples):
+                    square = np.int32(square + np.int32(block[i]) * np.int32(block[i]))
                 energy[b] = square
-                sums[0, b] = total
-            begin = row * columns + left
+                sums[0, b] = _dot(block, weights[0])
+            begin = first + row * columns + left
             left_over = residual[begin : begin + many]
             for b in range(many):
                 a = np.int64(sums[0, b])
@@ -98,7 +97,7 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, residual, latents):
                     latent[b] = z if a >= 0 else -z
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def quantise_first(latents, step, q, d):
     """First latents to multiples of `step`, rounded to nearest: q int16 (blocks,), d int16 (blocks,) = q * step.
 
@@ -115,7 +114,7 @@ def quantise_first(latents, step, q, d):
         d[n] = m * step
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
     """Quantise what the prediction leaves of latents 2 to 8; keep a block in group 2 only if that is worth its bits.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 MAX_LENGTH = 12  # bits of a code word
 
@@ -248,7 +248,7 @@ def _find_symbols(residual, context, width, many, symbols, runs):
                 symbols[x] = FIRST_PAIR if end - x > 1 else context[x] * FIRST_SYMBOLS + FIRST_DIRECT
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def code_first(q, rows, columns, begin, words, size, out, limit):
     """Code first latents from block `begin` until the plane ends or `limit` bytes are full.
 
@@ -317,7 +317,7 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
     return n, _pad(out, pos, acc, fill)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def parse_first(data, rows, columns, begin, lookup, size, q):
     """Inverse of code_first: fill `q` from block `begin`; return the block behind the last one, or a negative status.
 
@@ -513,7 +513,7 @@ def _put_sizes(q, i, out, pos, acc, fill, words, nonzero):
     return pos, acc, fill
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def code_rest(group, q, rows, columns, begin, words, count, out, limit):
     """Code sign bits and latents 2 to 8 from block `begin` (a multiple of four) on.
 
@@ -620,7 +620,7 @@ def _get_sizes(data, bit, lookup, mask, nonzero, q, i):
     return bit
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def parse_rest(data, rows, columns, begin, lookup, count, group, q):
     """Inverse of code_rest: fill `group` and `q`; return the block behind the last one, or a negative status."""
     total = rows * columns

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numba import njit
-
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 _STRIPE = 32
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def gather(values, begin, down, across, rows, columns, out):
     """Values of the blocks of one interleave phase, in phase order: by stripes, row by row.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def add_prediction(first, wanted, columns, matrix, rest):
     """Add to `rest` of every wanted block what the first latents of the block and its eight neighbours foretell.
 
