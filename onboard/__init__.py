@@ -294,8 +294,8 @@ def decompress(
 
     Args:
         data: packets in any order, with duplicates: one run of bytes or several.
-        enhance: "plain" (the normative decoder), "linear" (neighbour-aware), "small" or "large" (neural, need LiteRT),
-            or "auto": small where it can be run, else linear, else plain; the report says which and why.
+        enhance: "plain" (the normative decoder), "linear" (neighbour-aware), "small" (neural, needs LiteRT), or "auto":
+            small where it can be run, else linear, else plain; the report says which and why.
         max_pixels: refuse pictures of more pixels; 2^28 by default.
         models: models, or their files, to know beside the shipped ones.
 

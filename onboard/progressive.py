@@ -40,7 +40,9 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, h
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-SHOWN_BETTER = 1.2  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
+SHOWN_BETTER = (
+    1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, measured with the net
+)
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 2048  # counted for that question
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
