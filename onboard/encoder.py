@@ -327,6 +327,7 @@ class Packer:
         self._size = packet_size
         self._sections: list[Section] = []
         self._free = 0
+        self._bytes = 0
         self._done: list[Packet] = []
 
     def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
@@ -343,11 +344,18 @@ class Packer:
 
     def add(self, section: Section, plane_done: bool) -> None:
         """Put a section in the packet; one that does not end its plane has filled the packet."""
+        self._bytes = self.size_with(section)
         head = section_header(section.plane, section.layer, section.phase, section.first, None)
         self._free -= len(head) + len(section.payload) + (LENGTH_FIELD if self._sections else 0)
         self._sections.append(section)
         if not plane_done:
             self._flush()
+
+    def size_with(self, section: Section) -> int:
+        """Bytes of all packets if this section were added and the last, or two more."""
+        head = section_header(section.plane, section.layer, section.phase, section.first, None)
+        started = 0 if self._sections else self._overhead
+        return self._bytes + started + len(head) + len(section.payload) + LENGTH_FIELD
 
     def flush_started(self) -> bool:
         """Close the packet if it has sections; True when there was one to close."""

@@ -19,10 +19,12 @@ from onboard.planes import plane_count
 from onboard.rate import ErrorOf, fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
-    Coefficients,
     Part,
+    PartCoder,
     base_index,
+    code_parts,
     find_step,
+    fit_parts,
     lossless_planes,
     lossless_sections,
     source_planes,
@@ -36,11 +38,12 @@ FULL_INDEX = 70  # this, so nearly saturated; from there on when it is finer tha
 BUSY_INDEX = 100
 SHOWN_BETTER = 1.1  # what neighbour-aware decoding makes of a base's squared error, which the plain error does not show
 START_STEP = 64
-FINER_TRIES = 2
+GUESS_BLOCKS = 1 << 11  # counted of a sample, for a first guess
+NEAR_STEPS = 4  # a base that was made for a step goes well with those around it
 REBASES = 4
+COARSER_TRY = 4  # steps
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
-FINER_TRIES = 2  # steps finer than the counts say, coded all the same: counts are of samples, and cautious
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
@@ -70,25 +73,34 @@ class Shot:
     job: Job
     index: int
     base: list[bytes]
-    coefficients: list[Coefficients]
+    parts: list[PartCoder]
 
     @property
     def base_size(self) -> int:
         return sum(map(len, self.base))
 
-    def packets(self, step: int) -> list[bytes]:
+    def _start(self, *facts: int) -> tuple[list[bytes], Packer]:
+        """The base and a packer for what comes above it, both under the stream's tag."""
         tag = self.job.tag
         if tag is None:
-            tag = retag(unpack(self.base[0])[0].description.tag, step)
+            tag = retag(unpack(self.base[0])[0].description.tag, *facts)
         base = with_tag(self.base, tag)
-        packer = Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
-        for c in self.coefficients:
-            c.sections(step, packer)
-        return base + packer.packed()
+        return base, Packer(unpack(base[0])[0].description, self.index, self.job.packet_size, self.job.extensions)
+
+    def packets(self, step: int) -> list[bytes]:
+        """The stream at one step."""
+        base, packer = self._start(step)
+        return base + code_parts(self.parts, step, packer)
+
+    def fitted(self, step: int, budget: int) -> list[bytes] | None:
+        """A stream of at most `budget` bytes, with steps around this one; None when it cannot be that small."""
+        base, packer = self._start(step, budget)
+        more = fit_parts(self.parts, step, budget - self.base_size, packer)
+        return None if more is None else base + more
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
-        return self.coefficients[0].measure(step)[2]
+        return self.parts[0].measure(step).error
 
 
 def make_shot(job: Job, step: int) -> Shot:
@@ -102,7 +114,7 @@ def make_shot(job: Job, step: int) -> Shot:
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
         for p in range(plane_count(d.colour))
     ]
-    return Shot(job, index, base, [Coefficients(part, d) for part in parts])
+    return Shot(job, index, base, [PartCoder(part, d) for part in parts])
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:
@@ -111,17 +123,24 @@ def single_shot(job: Job, step: int) -> list[bytes]:
 
 
 def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
-    """The base and the finest refinement step that fit the budget together; None when none does."""
-    step, seen = START_STEP, set()
+    """The base and the refinement step that about fit the budget together; None when none does."""
+    step = START_STEP
+    sample = job.sample()
+    if sample is not job:
+        share = sample.pixels / job.pixels
+        shot = make_shot(sample, step)
+        bits = 8 * (share * SAFETY * budget - shot.base_size)
+        step = find_step(shot.parts, bits, step, GUESS_BLOCKS) if bits > 0 else step
     for _ in range(REBASES):
         shot = make_shot(job, step)
         bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
-        seen.add(step)
-        found = find_step(shot.coefficients, bits)
-        if base_index(found) == shot.index or found in seen:
-            return (shot, found) if bits > 0 else None
+        if bits <= 0:
+            return None
+        found = find_step(shot.parts, bits, step)
+        if abs(found - step) <= NEAR_STEPS:
+            return shot, found
         step = found
-    return (shot, find_step(shot.coefficients, bits)) if bits > 0 else None
+    return shot, found
 
 
 def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[bytes]:
@@ -147,9 +166,9 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
     if alone is not None and shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
         return alone
     if shot is not None:
-        for step in range(max(shot[1] - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
-            packets = shot[0].packets(step)
-            if sum(map(len, packets)) <= budget:
+        for step in range(shot[1], len(LAYER_STEPS), COARSER_TRY):  # hardly ever more than one
+            packets = shot[0].fitted(step, budget)
+            if packets is not None:
                 return packets
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, error).packets
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from onboard.errors import InputError
 from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
 from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
 from onboard.kernels.lossless import code_lossless
-from onboard.kernels.refine import SET_SYMBOLS, SLACK, code_refinement, count_refinement
-from onboard.kernels.transform import forward
+from onboard.kernels.refine import SET_SYMBOLS
+from onboard.kernels.refine_code import SLACK, code_refinement, count_refinement
 from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
 from onboard.planes import strips
 from onboard.reference import (
@@ -28,14 +29,16 @@ from onboard.reference import (
     region_grid,
     work_arrays,
 )
+from onboard.steering import SIZE_PER_STEP, Chooser, Measure, Steering
 from onboard.tables import lossless_codes, refinement_codes
 from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
 
 # What a coefficient must have, in 1/64 steps, to be sent as 1: more behind a long run, which is dear to say.
 LEAST_ONE, RUN_PRICE, DEAR_RUN = 40, 28, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
-COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it, for the choice of step and table set
-SECTION_BLOCKS = 1024  # about what a section holds
+COUNTED_BLOCKS = 1 << 13  # of a plane, spread over it, for the choice of step and table set
+RUN_BLOCKS = 256  # that are counted together
+ENOUGH = 0.94  # of the budget: one step less may be too much
 LOSSLESS_LEAST_PACKET = 300  # bytes that surely hold the dearest block of 16-bit samples
 
 
@@ -77,77 +80,129 @@ def plane_step(step: int, plane: int) -> int:
     return min(step + (CHROMA_STEPS if plane else 0), len(LAYER_STEPS) - 1)
 
 
-class Coefficients:
-    """Transformed residual of a part, cut into the grids that its sections will run through."""
+class PartCoder:
+    """Codes a part, cut into the grids that its sections run through."""
 
     def __init__(self, part: Part, description: Description) -> None:
         self.part = part
-        self.grids: list[tuple[int, SectionGrid, np.ndarray]] = []
         shape = layer_grid(description, part.plane)
-        depth = depth_of(description)
-        for phase, grid in part_grids(part.rect, shape, description.interleave_log2):
-            out = np.empty((len(grid.order), 64), np.int16 if depth <= 8 else np.int32)
-            local = to_local(grid.order, shape[1], part.rect)
-            forward(part.source, part.base, local, part.rect.columns, work_arrays(depth), out)
-            self.grids.append((phase, grid, out))
+        self.work = work_arrays(depth_of(description))
+        self._measures: dict[tuple[int, int], Measure] = {}
+        self.grids = [
+            (phase, grid, to_local(grid.order, shape[1], part.rect))
+            for phase, grid in part_grids(part.rect, shape, description.interleave_log2)
+        ]
 
-    def measure(self, step: int) -> tuple[int, float, float]:
-        """(best table set, bits, squared error in samples) at a step, from a share of the blocks."""
-        counts = np.zeros(SET_SYMBOLS, np.int64)
-        total = sum(len(c) for _, _, c in self.grids)
-        stride = max(total // COUNTED_BLOCKS, 1)
-        at = plane_step(step, self.part.plane)
-        raw, error, seen = 0, 0.0, 0
-        for _, grid, coefficients in self.grids:
-            masks = np.empty(len(coefficients), np.uint64)
-            for begin in range(0, len(coefficients), SECTION_BLOCKS * stride):
-                end = min(begin + SECTION_BLOCKS, len(coefficients))
-                more, wrong = count_refinement(
-                    coefficients, LAYER_STEPS[at], thresholds(at), grid.rows, grid.columns, begin, end, masks, counts
-                )
-                raw, error, seen = raw + more, error + wrong, seen + end - begin
-        bits = refinement_codes().lengths.astype(np.int64) @ counts
-        best = int(bits.argmin())
-        share = total / max(seen, 1)
-        return best, share * (int(bits[best]) + raw), share * error / 256
+    def measure(self, step: int, most: int = COUNTED_BLOCKS) -> Measure:
+        """What the part takes at a step, judged by about `most` blocks."""
+        if (step, most) not in self._measures:
+            self._measures[step, most] = self._measure(step, most)
+        return self._measures[step, most]
 
-    def sections(self, step: int, packer: Packer) -> None:
-        """Code everything at a step into a packer."""
-        table_set = self.measure(step)[0]
+    def _measure(self, step: int, most: int) -> Measure:
+        total = sum(len(local) for _, _, local in self.grids)
+        stride = max(total // most, 1)
         at = plane_step(step, self.part.plane)
-        for phase, grid, coefficients in self.grids:
-            header = LayerHeader(self.part.reference, table_set, at, grid.left, grid.span).pack()
-            self._grid_sections(phase, grid, coefficients, header, at, packer)
+        least = thresholds(at)
+        counts, raws, shares, ends, error, behind = [], [], [], [], 0.0, 0
+        for _, grid, local in self.grids:
+            masks = np.empty(len(local), np.uint64)
+            for begin in range(0, len(local), RUN_BLOCKS * stride):
+                end = min(begin + RUN_BLOCKS, len(local))
+                stop = min(begin + RUN_BLOCKS * stride, len(local))
+                found = np.zeros(SET_SYMBOLS, np.int64)
+                raw, wrong = count_refinement(
+                    self.part.source, self.part.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
+                    grid.rows, grid.columns, begin, end, masks, found,
+                )  # fmt: skip
+                counts.append(found)
+                raws.append(raw)
+                shares.append((stop - begin) / (end - begin))
+                ends.append(behind + stop)
+                error += shares[-1] * wrong
+            behind += len(local)
+        # float64 holds these integers exactly, and its products are the fast ones
+        bits = np.array(counts, np.float64) @ refinement_codes().lengths.T.astype(np.float64)
+        bits = (bits + np.array(raws)[:, None]) * np.array(shares)[:, None]
+        best = int(bits.sum(0).argmin())
+        return Measure(best, bits[:, best], np.array(ends), error / 256)
+
+    def sections(self, packer: Packer, table_set: int, choose: Chooser) -> bool:
+        """Code everything into a packer; `choose` gives the step of each section, or takes one back.
+
+        Returns:
+            False when it gave up.
+        """
+        behind = 0
+        for phase, grid, local in self.grids:
+            if not self._grid_sections(phase, grid, local, packer, table_set, choose, behind):
+                return False
+            behind += len(local)
+        return True
 
     def _grid_sections(
-        self, phase: int, grid: SectionGrid, coefficients: np.ndarray, header: bytes, at: int, packer: Packer
-    ) -> None:
-        words = refinement_codes().words[header[0] & 7]
-        keep = np.full(len(coefficients), 64, np.uint8)
-        masks = np.empty(len(coefficients), np.uint64)
-        begin, total = 0, len(coefficients)
+        self,
+        phase: int,
+        grid: SectionGrid,
+        local: np.ndarray,
+        packer: Packer,
+        table_set: int,
+        choose: Chooser,
+        behind: int,
+    ) -> bool:
+        words = refinement_codes().words[table_set]
+        keep = np.full(len(local), 64, np.uint8)
+        masks = np.empty(len(local), np.uint64)
+        begin, total = 0, len(local)
         while begin < total:
+            step = choose.step
+            at = plane_step(step, self.part.plane)
+            header = LayerHeader(self.part.reference, table_set, at, grid.left, grid.span).pack()
             first = grid.number(begin)
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
             out = np.empty(limit + SLACK, np.uint8)
             end, used = code_refinement(
-                coefficients, LAYER_STEPS[at], thresholds(at), keep, grid.rows, grid.columns, begin, words, masks, out,
-                limit,
+                self.part.source, self.part.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at],
+                thresholds(at), keep, grid.rows, grid.columns, begin, words, masks, out, limit,
             )  # fmt: skip
             if end == begin:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
                 continue
-            payload = header + out[:used].tobytes()
-            packer.add(Section(self.part.plane, self.part.layer, phase, first, payload), end == total)
+            section = Section(self.part.plane, self.part.layer, phase, first, header + out[:used].tobytes())
+            if not choose.accept(packer, section, behind + begin, behind + end):
+                if choose.step == step:
+                    return False
+                continue
+            packer.add(section, end == total)
             begin = end
+        return True
+
+
+def code_parts(parts: Sequence[PartCoder], step: int, packer: Packer) -> list[bytes]:
+    """Code parts at one step."""
+    for part in parts:
+        part.sections(packer, part.measure(step).table_set, Chooser(step))
+    return packer.packed()
+
+
+def fit_parts(parts: Sequence[PartCoder], step: int, budget: int, packer: Packer) -> list[bytes] | None:
+    """Code parts into at most `budget` bytes, beginning at a step that about fits; None when that fails."""
+    steering = Steering(step, [part.measure(step) for part in parts], budget)
+    for i, part in enumerate(parts):
+        steering.part = i
+        if not part.sections(packer, steering.measures[i].table_set, steering):
+            return None
+    return packer.packed()
 
 
 def to_local(order: np.ndarray, columns: int, rect: Rect) -> np.ndarray:
     """Raster indices in a grid of `columns` to those within a rectangle of it."""
     if rect.left == 0 and rect.columns == columns and rect.top == 0:
         return order
-    return ((order // columns - rect.top) * rect.columns + order % columns - rect.left).astype(np.int32)
+    local = ((order // columns - rect.top) * rect.columns + order % columns - rect.left).astype(np.int32)
+    local.setflags(write=False)  # like an order that is kept, for which kernels are compiled
+    return local
 
 
 def part_grids(rect: Rect, shape: tuple[int, int], interleave_log2: int) -> Iterator[tuple[int, SectionGrid]]:
@@ -185,15 +240,21 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
     return [np.ascontiguousarray(picture)]
 
 
-def find_step(coefficients: Sequence[Coefficients], bits: float) -> int:
-    """The finest step at which the parts take at most `bits`, by symbol counts and code lengths."""
+def find_step(parts: Sequence[PartCoder], bits: float, step: int, most: int = COUNTED_BLOCKS) -> int:
+    """The finest step at which the parts take at most `bits`, or nearly so, by counts; the search begins at `step`."""
     low, high = -1, len(LAYER_STEPS) - 1
+    step = min(step, high - 1)
     while high - low > 1:
-        middle = (low + high) // 2
-        if sum(c.measure(middle)[1] for c in coefficients) <= bits:
-            high = middle
+        size = sum(part.measure(step, most).total for part in parts)
+        if size <= bits:
+            high = step
+            if size >= ENOUGH * bits:
+                break
         else:
-            low = middle
+            low = step
+        jump = round(log(max(size, 1) / max(bits, 1)) / SIZE_PER_STEP)
+        jump = min(jump, -1) if size <= bits else max(jump, 1)
+        step = min(max(step + jump, low + 1), high - 1)
     return high
 
 

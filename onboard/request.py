@@ -13,12 +13,23 @@ from onboard.errors import BudgetError, InputError
 from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, LAYER_STEPS, NORMATIVE
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
-from onboard.refiner import Coefficients, Part, find_step, lossless_planes, lossless_sections, source_planes
+from onboard.refiner import (
+    Part,
+    PartCoder,
+    code_parts,
+    find_step,
+    fit_parts,
+    lossless_planes,
+    lossless_sections,
+    source_planes,
+)
 from onboard.wire import BLOCK, MAX_PACKET, Colour, Extension
 
 Region = tuple[int, int, int, int]  # x, y, width, height in samples
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 SECTION_OVERHEAD = 12  # bytes, about
+START_STEP = 48
+COARSER_TRY = 4  # steps
 
 
 @dataclass(frozen=True)
@@ -66,19 +77,15 @@ class Request:
 
     def refine(self, budget: int) -> list[bytes]:
         """The best refinement of at most `budget` bytes. Raises BudgetError, InputError."""
-        parts = [Coefficients(part, self.base.description) for part in self._parts()]
+        parts = [PartCoder(part, self.base.description) for part in self._parts()]
         overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
-        step = find_step(parts, 8 * (SAFETY * budget - overhead))
-        least = 0
-        for coarser in range(step, len(LAYER_STEPS)):
-            packer = self._packer()
-            for c in parts:
-                c.sections(coarser, packer)
-            packets = packer.packed()
-            least = sum(map(len, packets))
-            if least <= budget:
+        start = find_step(parts, 8 * (SAFETY * budget - overhead), START_STEP)
+        for step in range(start, len(LAYER_STEPS), COARSER_TRY):
+            packets = fit_parts(parts, step, budget, self._packer())
+            if packets is not None:
                 return packets
-        raise BudgetError(budget, least)
+        coarsest = code_parts(parts, len(LAYER_STEPS) - 1, self._packer())
+        raise BudgetError(budget, sum(map(len, coarsest)))
 
     def lossless(self) -> list[bytes]:
         """Layer 15 of what is asked for and has not been sent."""

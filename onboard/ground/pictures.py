@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,16 +141,15 @@ def decode_picture(
     recovered = store.recovered(description)
     packets = received + recovered
     decoding.add(packets)
-    latents = decoding.latents()
     neighbours = None if enhance == "plain" else find_neighbours(description.model_id, store.neighbours)
     if neighbours is None:
         used = "plain"
         why = "asked for" if enhance == "plain" else f"no neighbour matrices for model {description.model_id:04x}"
-        planes = decoding.plain_full(latents)
+        make_planes = decoding.plain_full
     else:
         used = "linear"
         why = "asked for" if enhance == "linear" else "the best decoder at hand"
-        planes = decode_linear(decoding, latents, neighbours)
+        make_planes = partial(decode_linear, decoding, neighbours)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
@@ -174,7 +174,7 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    image, mask, higher = show(decoding, planes)
+    image, mask, higher = show(decoding, make_planes)
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
@@ -185,7 +185,7 @@ def missing_of(decoding: Decoding) -> MissingMap:
         state = decoding.planes[line.plane]
         got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
         order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
-        missing = ~got[order]
+        missing = np.zeros(len(order), bool) if got.all() else ~got[order]
         padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
         parts.append(padded.reshape(-1, line.unit).any(1))
     return map_of(decoding.description, np.concatenate(parts))

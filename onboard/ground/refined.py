@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,21 @@ from onboard.reference import layer_log2
 LOSSLESS = 255
 
 
-def show(decoding: Decoding, base: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Picture, mask and report of a decoding, from the base's planes at full size (as any decoder shows them)."""
+def show(
+    decoding: Decoding, make_base: Callable[[], list[np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Picture, mask and report of a decoding.
+
+    `make_base` gives the base's planes at full size, as any decoder shows them; it is asked only if they will be seen.
+    """
     d = decoding.description
     if not decoding.layers.any:
-        return assemble(base, d), decoding.mask(), {}
+        return assemble(make_base(), d), decoding.mask(), {}
     planes, reached = decoding.refined()
-    if d.window is None:
-        shown = []
+    if d.window is None and all(got.all() for got in reached):
+        picture = assemble([enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)], d)
+    elif d.window is None:
+        shown, base = [], make_base()
         for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
             log2 = layer_log2(plane)
             where = spread_blocks(got > 0, over.shape)
@@ -30,7 +38,7 @@ def show(decoding: Decoding, base: list[np.ndarray]) -> tuple[np.ndarray, np.nda
             shown.append(np.where(where, enlarge(over, d, log2), under))
         picture = assemble(shown, d)
     else:
-        picture = assemble(base, d)
+        picture = assemble(make_base(), d)
         if picture.ndim == 2:
             where = spread_blocks(reached[0] > 0, picture.shape)
             picture = np.where(where, planes[0], picture)
