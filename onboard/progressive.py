@@ -25,6 +25,7 @@ from onboard.refiner import (
     code_parts,
     find_step,
     fit_parts,
+    guess_step,
     lossless_planes,
     lossless_sections,
     source_planes,
@@ -41,6 +42,7 @@ START_STEP = 64
 GUESS_BLOCKS = 1 << 11  # counted of a sample, for a first guess
 NEAR_STEPS = 4  # a base that was made for a step goes well with those around it
 REBASES = 4
+FINER_TRIES = 2  # steps finer than the counts say, coded all the same: they are cautious
 COARSER_TRY = 4  # steps
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -123,24 +125,38 @@ def single_shot(job: Job, step: int) -> list[bytes]:
 
 
 def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
-    """The base and the refinement step that about fit the budget together; None when none does."""
-    step = START_STEP
+    """The base and the refinement step that fit the budget together; None when none does."""
+    step, seen = START_STEP, set()
     sample = job.sample()
     if sample is not job:
-        share = sample.pixels / job.pixels
         shot = make_shot(sample, step)
-        bits = 8 * (share * SAFETY * budget - shot.base_size)
-        step = find_step(shot.parts, bits, step, GUESS_BLOCKS) if bits > 0 else step
+        bits = 8 * (sample.pixels / job.pixels * SAFETY * budget - shot.base_size)
+        step = guess_step(shot.parts, bits, step, GUESS_BLOCKS) if bits > 0 else step
     for _ in range(REBASES):
         shot = make_shot(job, step)
         bits = 8 * (SAFETY * budget - shot.base_size - PACKET_OVERHEAD)
-        if bits <= 0:
-            return None
-        found = find_step(shot.parts, bits, step)
-        if abs(found - step) <= NEAR_STEPS:
-            return shot, found
+        seen.add(step)
+        found = find_step(shot.parts, bits) if sample is job else guess_step(shot.parts, bits, step)
+        near = base_index(found) == shot.index if sample is job else abs(found - step) <= NEAR_STEPS
+        if near or found in seen:
+            break
         step = found
-    return shot, found
+    return (shot, found) if bits > 0 else None
+
+
+def code_shot(shot: Shot, step: int, budget: int, steered: bool) -> list[bytes] | None:
+    """A stream of at most `budget` bytes, at one step or with steps around it; None when it cannot be that small."""
+    if steered:
+        for start in range(step, len(LAYER_STEPS), COARSER_TRY):  # hardly ever more than one
+            packets = shot.fitted(start, budget)
+            if packets is not None:
+                return packets
+        return None
+    for finer in range(max(step - FINER_TRIES, 0), len(LAYER_STEPS)):  # counted sizes are not exact
+        packets = shot.packets(finer)
+        if sum(map(len, packets)) <= budget:
+            return packets
+    return None
 
 
 def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[bytes]:
@@ -166,10 +182,9 @@ def fit(job: Job, budget: int, scale_log2: int | None, error: ErrorOf) -> list[b
     if alone is not None and shot is not None and error(job, alone, 0) <= SHOWN_BETTER * shot[0].error(shot[1]):
         return alone
     if shot is not None:
-        for step in range(shot[1], len(LAYER_STEPS), COARSER_TRY):  # hardly ever more than one
-            packets = shot[0].fitted(step, budget)
-            if packets is not None:
-                return packets
+        packets = code_shot(*shot, budget, job.sample() is not job)
+        if packets is not None:
+            return packets
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, error).packets
 
 

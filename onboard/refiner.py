@@ -37,7 +37,9 @@ from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
 LEAST_ONE, RUN_PRICE, DEAR_RUN = 40, 28, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
 COUNTED_BLOCKS = 1 << 13  # of a plane, spread over it, for the choice of step and table set
-RUN_BLOCKS = 256  # that are counted together
+RUN_BLOCKS = 256  # that are counted together, but for
+SECTION_BLOCKS = 1024  # where all are counted
+SMALL_BLOCKS = 1 << 14  # up to here all blocks are counted and the best single step is sought
 ENOUGH = 0.94  # of the budget: one step less may be too much
 LOSSLESS_LEAST_PACKET = 300  # bytes that surely hold the dearest block of 16-bit samples
 
@@ -85,6 +87,10 @@ class PartCoder:
 
     def __init__(self, part: Part, description: Description) -> None:
         self.part = part
+        # read-only, whatever they were: kernels are compiled for each kind of array
+        self.source, self.base = part.source.view(), part.base.view()
+        self.source.setflags(write=False)
+        self.base.setflags(write=False)
         shape = layer_grid(description, part.plane)
         self.work = work_arrays(depth_of(description))
         self._measures: dict[tuple[int, int], Measure] = {}
@@ -94,25 +100,26 @@ class PartCoder:
         ]
 
     def measure(self, step: int, most: int = COUNTED_BLOCKS) -> Measure:
-        """What the part takes at a step, judged by about `most` blocks."""
+        """What the part takes at a step: of a small part counted, of others judged by about `most` blocks."""
         if (step, most) not in self._measures:
             self._measures[step, most] = self._measure(step, most)
         return self._measures[step, most]
 
     def _measure(self, step: int, most: int) -> Measure:
         total = sum(len(local) for _, _, local in self.grids)
-        stride = max(total // most, 1)
+        stride = max(total // most, 1) if total > SMALL_BLOCKS else 1
+        length = SECTION_BLOCKS if stride == 1 else RUN_BLOCKS
         at = plane_step(step, self.part.plane)
         least = thresholds(at)
         counts, raws, shares, ends, error, behind = [], [], [], [], 0.0, 0
         for _, grid, local in self.grids:
             masks = np.empty(len(local), np.uint64)
-            for begin in range(0, len(local), RUN_BLOCKS * stride):
-                end = min(begin + RUN_BLOCKS, len(local))
-                stop = min(begin + RUN_BLOCKS * stride, len(local))
+            for begin in range(0, len(local), length * stride):
+                end = min(begin + length, len(local))
+                stop = min(begin + length * stride, len(local))
                 found = np.zeros(SET_SYMBOLS, np.int64)
                 raw, wrong = count_refinement(
-                    self.part.source, self.part.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
+                    self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
                     grid.rows, grid.columns, begin, end, masks, found,
                 )  # fmt: skip
                 counts.append(found)
@@ -162,7 +169,7 @@ class PartCoder:
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
             out = np.empty(limit + SLACK, np.uint8)
             end, used = code_refinement(
-                self.part.source, self.part.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at],
+                self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at],
                 thresholds(at), keep, grid.rows, grid.columns, begin, words, masks, out, limit,
             )  # fmt: skip
             if end == begin:
@@ -240,8 +247,20 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
     return [np.ascontiguousarray(picture)]
 
 
-def find_step(parts: Sequence[PartCoder], bits: float, step: int, most: int = COUNTED_BLOCKS) -> int:
-    """The finest step at which the parts take at most `bits`, or nearly so, by counts; the search begins at `step`."""
+def find_step(parts: Sequence[PartCoder], bits: float) -> int:
+    """The finest step at which the parts take at most `bits`, by symbol counts and code lengths."""
+    low, high = -1, len(LAYER_STEPS) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if sum(c.measure(middle).total for c in parts) <= bits:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def guess_step(parts: Sequence[PartCoder], bits: float, step: int, most: int = COUNTED_BLOCKS) -> int:
+    """Like find_step with few counts: a step that is good enough; the search begins at `step`."""
     low, high = -1, len(LAYER_STEPS) - 1
     step = min(step, high - 1)
     while high - low > 1:
@@ -256,6 +275,10 @@ def find_step(parts: Sequence[PartCoder], bits: float, step: int, most: int = CO
         jump = min(jump, -1) if size <= bits else max(jump, 1)
         step = min(max(step + jump, low + 1), high - 1)
     return high
+
+
+def is_small(parts: Sequence[PartCoder]) -> bool:
+    return sum(part.part.blocks for part in parts) <= SMALL_BLOCKS
 
 
 def lossless_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:

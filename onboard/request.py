@@ -19,6 +19,8 @@ from onboard.refiner import (
     code_parts,
     find_step,
     fit_parts,
+    guess_step,
+    is_small,
     lossless_planes,
     lossless_sections,
     source_planes,
@@ -79,13 +81,19 @@ class Request:
         """The best refinement of at most `budget` bytes. Raises BudgetError, InputError."""
         parts = [PartCoder(part, self.base.description) for part in self._parts()]
         overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
-        start = find_step(parts, 8 * (SAFETY * budget - overhead), START_STEP)
-        for step in range(start, len(LAYER_STEPS), COARSER_TRY):
-            packets = fit_parts(parts, step, budget, self._packer())
-            if packets is not None:
+        bits = 8 * (SAFETY * budget - overhead)
+        if not is_small(parts):
+            for step in range(guess_step(parts, bits, START_STEP), len(LAYER_STEPS), COARSER_TRY):
+                fitted = fit_parts(parts, step, budget, self._packer())
+                if fitted is not None:
+                    return fitted
+        least = 0
+        for step in range(find_step(parts, bits), len(LAYER_STEPS)):
+            packets = code_parts(parts, step, self._packer())
+            least = sum(map(len, packets))
+            if least <= budget:
                 return packets
-        coarsest = code_parts(parts, len(LAYER_STEPS) - 1, self._packer())
-        raise BudgetError(budget, sum(map(len, coarsest)))
+        raise BudgetError(budget, least)
 
     def lossless(self) -> list[bytes]:
         """Layer 15 of what is asked for and has not been sent."""

@@ -73,6 +73,8 @@ def busy(seed: int, rows: int, columns: int, density: float, size: float) -> Pla
     values = sparse(seed, rows * columns, density, size)
     blocks = np.arange(rows * columns, dtype=np.int32)
     add_inverse(*packed(values), 1, blocks, columns, value_limit(8), 255, work_arrays(8), plane)
+    plane.setflags(write=False)
+    reference.setflags(write=False)
     return plane, reference
 
 
