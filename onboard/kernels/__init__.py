@@ -62,9 +62,13 @@ class _Cache(FunctionCache):
             return self._load_overload(sig, target_context)
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of the functions that Python calls: compiled for the types they are given, cached where possible."""
-    compiled = numba.njit(nogil=True)(function)
+def kernel(function: Callable[..., Any], fastmath: bool = False) -> Callable[..., Any]:
+    """Decorator of the functions that Python calls: compiled for the types they are given, cached where possible.
+
+    Args:
+        fastmath: floats may be reordered; for decoders that are not normative.
+    """
+    compiled = numba.njit(nogil=True, fastmath=fastmath)(function)
     if CACHE and not numba.config.DISABLE_JIT:
         compiled._cache = _Cache(function)
     return compiled
