@@ -105,13 +105,19 @@ class PartCoder:
         self.base.setflags(write=False)
         shape = layer_grid(description, part.plane)
         self.work = work_arrays(depth_of(description))
+        self._measured: dict[Grain, tuple[int, float, float]] = {}
         self.grids = [
             (phase, grid, to_local(grid.order, shape[1], part.rect))
             for phase, grid in part_grids(part.rect, shape, description.interleave_log2)
         ]
 
     def measure(self, grain: Grain) -> tuple[int, float, float]:
-        """(best table set, bits, squared error in samples) at a grain, from a share of the blocks."""
+        """(best table set, bits, squared error in samples) at a grain, from a share of the blocks, counted once."""
+        if grain not in self._measured:
+            self._measured[grain] = self._measure(grain)
+        return self._measured[grain]
+
+    def _measure(self, grain: Grain) -> tuple[int, float, float]:
         counts = np.zeros(SET_SYMBOLS, np.int64)
         total = sum(len(local) for _, _, local in self.grids)
         stride = max(total // self.counted_blocks, 1)

@@ -6,7 +6,6 @@ The search sees a refinement only as two functions of its grain: bits that are c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import log
 
 from onboard.layer_header import LAYER_STEPS
@@ -26,8 +25,8 @@ BitsOf = Callable[[Grain], float]
 
 
 def counted(parts: Sequence[PartCoder]) -> BitsOf:
-    """Bits of parts by their grain, each counted once."""
-    return lru_cache(maxsize=None)(lambda grain: sum(part.measure(grain)[1] for part in parts))
+    """Bits of parts by their grain."""
+    return lambda grain: sum(part.measure(grain)[1] for part in parts)
 
 
 def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
