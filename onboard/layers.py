@@ -5,13 +5,13 @@ they refer to has arrived. FORMAT.md sections 11 and 12.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onboard.errors import SectionError
 from onboard.kernels.lossless import parse_lossless
-from onboard.kernels.refine import parse_refinement
+from onboard.kernels.refine import PADDING, parse_refinement
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import (
     FIRST_REFINEMENT,
@@ -29,10 +29,10 @@ from onboard.reference import (
     value_limit,
     work_arrays,
 )
-from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_codes
+from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_parser
 from onboard.wire import BLOCK, Colour, Description, Section
 
-LEAST_BITS = 2  # of a block that is not empty
+LEAST_BITS = 2  # of a coefficient that is not 0
 NO_STEP = 255
 LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
 
@@ -46,7 +46,7 @@ class Parsed:
         reference, step: see layer_header.
         blocks: int32 (n,) raster indices in the plane's grid.
         filled: int32 (m,) places in `blocks` of those that are not empty.
-        values: int32 (m, 64) their quantised coefficients.
+        ends, coefficients: their quantised coefficients, see kernels.transform.add_inverse.
     """
 
     layer: int
@@ -55,7 +55,23 @@ class Parsed:
     step: int
     blocks: np.ndarray
     filled: np.ndarray
-    values: np.ndarray
+    ends: np.ndarray
+    coefficients: np.ndarray
+
+    def within(self, usable: np.ndarray) -> Parsed:
+        """The usable ones of the blocks, of which `usable` is bool (n,)."""
+        if usable.all():
+            return self
+        chosen = usable[self.filled]
+        many = np.diff(self.ends, prepend=0)
+        place = usable.cumsum(dtype=np.int32) - 1
+        return replace(
+            self,
+            blocks=self.blocks[usable],
+            filled=place[self.filled[chosen]],
+            ends=many[chosen].cumsum(dtype=np.int32),
+            coefficients=self.coefficients[chosen.repeat(many)],
+        )
 
 
 # (plane, FORETOLD or NORMATIVE, quantiser index) -> bool grid of blocks where that reference is exact
@@ -80,6 +96,7 @@ class Layers:
     def __post_init__(self) -> None:
         self._lossless: list[np.ndarray] = []
         self._scratch = np.empty((0, 0), np.uint8)
+        self._parsed = self._filled = self._ends = np.empty(0, np.int32)
         self._has: list[np.ndarray] = []
 
     @property
@@ -96,18 +113,20 @@ class Layers:
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
         total = len(grid.order)
-        most = min(total - begin, 8 * len(payload) // LEAST_BITS) + 1
-        values, filled = np.zeros((most, 64), np.int32), np.empty(most, np.int32)
-        data = np.frombuffer(payload, np.uint8)
-        lookup = refinement_codes().lookup(header.table_set)
-        masks = np.empty(total, np.uint64)
-        end, used = parse_refinement(data, grid.rows, grid.columns, begin, lookup, masks, values, filled)
+        most = 8 * len(payload) // LEAST_BITS + 1
+        if len(self._parsed) < most:
+            self._parsed = np.empty(most, np.int32)
+            self._filled, self._ends = np.empty(most, np.int32), np.empty(most, np.int32)
+        data = np.frombuffer(payload + b"\xff" * PADDING, np.uint8)
+        end, many, used = parse_refinement(
+            data, grid.rows, grid.columns, begin, *refinement_parser(header.table_set), np.empty(total, np.uint64),
+            self._parsed, self._filled, self._ends,
+        )  # fmt: skip
         if end < 0:
             raise SectionError(end)
         blocks = grid.order[begin:end]
-        found = Parsed(
-            section.layer, index, header.reference, header.step, blocks, filled[:used].copy(), values[:used].copy()
-        )
+        kept = self._filled[:many].copy(), self._ends[:many].copy(), self._parsed[:used].copy()
+        found = Parsed(section.layer, index, header.reference, header.step, blocks, *kept)
         self.sections.setdefault(section.plane, []).append(found)
 
     def _add_lossless(self, section: Section) -> None:
@@ -170,19 +189,16 @@ class Layers:
             if not usable.any():
                 self.unused += 1
                 continue
-            blocks, filled, values = s.blocks, s.blocks[s.filled], s.values
-            if not usable.all():
-                within = usable[s.filled]
-                blocks, filled, values = blocks[usable], filled[within], values[within]
+            use = s.within(usable)
             if s.reference == NO_REFERENCE:
-                _fill(samples, blocks, columns, None, 1 << (depth - 1))
+                _fill(samples, use.blocks, columns, None, 1 << (depth - 1))
             elif s.reference == FORETOLD and other is not samples:
-                _fill(samples, blocks, columns, other, 0)
+                _fill(samples, use.blocks, columns, other, 0)
             add_inverse(
-                values, LAYER_STEPS[s.step], filled, columns, value_limit(depth), (1 << depth) - 1, work_arrays(depth),
-                samples,
+                use.coefficients, use.ends, LAYER_STEPS[s.step], use.blocks[use.filled], columns, value_limit(depth),
+                (1 << depth) - 1, work_arrays(depth), samples,
             )  # fmt: skip
-            reached[blocks] = s.layer
+            reached[use.blocks] = s.layer
         return samples, reached.reshape(rows, columns)
 
     def foretold_steps(self, plane: int, reached: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from math import isqrt
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.sample import box_average, double_rows, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
+from onboard.kernels.enlarge import double
+from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Window
 
 # The normative enlarger: weights in 1/256 of samples j-2 .. j+1 for the position a quarter left of j (FORMAT.md section
@@ -211,12 +212,9 @@ def assemble(full: list[np.ndarray], description: Description) -> np.ndarray:
 def enlarge(plane: np.ndarray, description: Description, from_log2: int, to_log2: int = 0) -> np.ndarray:
     """Bring a plane from 1/2^from_log2 of the picture's size to 1/2^to_log2, doubling once per power of two."""
     for log2 in range(from_log2 - 1, to_log2 - 1, -1):
-        height, width = shape_at(description, log2)
-        wide = np.empty((plane.shape[0], width), np.uint8)
-        double_rows(plane, ENLARGER, wide)
-        tall = np.empty((width, height), np.uint8)
-        double_rows(np.ascontiguousarray(wide.T), ENLARGER, tall)
-        plane = np.ascontiguousarray(tall.T)
+        out = np.empty(shape_at(description, log2), np.uint8)
+        double(plane, ENLARGER, out)
+        plane = out
     return plane
 
 

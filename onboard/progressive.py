@@ -25,9 +25,9 @@ from onboard.refiner import (
     COUNTED_BLOCKS,
     DEAD_ZONE,
     LOSSLESS_LEAST_PACKET,
-    Coefficients,
     Grain,
     Part,
+    PartCoder,
     base_index,
     lossless_bits,
     lossless_planes,
@@ -69,11 +69,11 @@ class Shot:
     job: Job
     index: int
     base: list[Packet]
-    coefficients: list[Coefficients]
+    parts: list[PartCoder]
 
     @cached_property
     def bits_of(self) -> BitsOf:
-        return counted(self.coefficients)
+        return counted(self.parts)
 
     @property
     def base_size(self) -> int:
@@ -86,13 +86,13 @@ class Shot:
             tag = retag(self.base[0].description.tag, grain.step, *own)
         base = with_tag(self.base, tag)
         packer = self.job.packer(base[0].description, self.index)
-        for c in self.coefficients:
-            c.sections(grain, packer)
+        for part in self.parts:
+            part.sections(grain, packer)
         return self.job.seal(base + packer.finish())
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
-        return self.coefficients[0].measure(Grain(step))[2]
+        return self.parts[0].measure(Grain(step))[2]
 
 
 def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
@@ -107,7 +107,7 @@ def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot
         Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
         for p in range(plane_count(d.colour))
     ]
-    return Shot(job, index, base, [Coefficients(part, d, counted_blocks) for part in parts])
+    return Shot(job, index, base, [PartCoder(part, d, counted_blocks) for part in parts])
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onboard.errors import SectionError
-from onboard.kernels.sample import double_rows
+from onboard.kernels.enlarge import double
 from onboard.kernels.synthesise import synthesise
 from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT
 from onboard.model import Model
@@ -59,6 +59,7 @@ def layer_grid(description: Description, plane: int) -> tuple[int, int]:
     return -(-height // BLOCK), -(-width // BLOCK)
 
 
+BATCH = 32  # blocks that are transformed together
 BAD_REGION = -4
 
 
@@ -188,11 +189,9 @@ def reference_plane(
 
 def _double(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """One doubling of the normative enlarger."""
-    wide = np.empty((pixels.shape[0], width), np.uint8)
-    double_rows(np.ascontiguousarray(pixels), ENLARGER, wide)
-    tall = np.empty((width, height), np.uint8)
-    double_rows(np.ascontiguousarray(wide.T), ENLARGER, tall)
-    return np.ascontiguousarray(tall.T)
+    out = np.empty((height, width), np.uint8)
+    double(pixels, ENLARGER, out)
+    return out
 
 
 def has_layer(description: Description, layer: int) -> bool:
@@ -208,7 +207,7 @@ def depth_of(description: Description) -> int:
 
 def work_arrays(depth: int) -> np.ndarray:
     """Scratch of the transform, wide enough for the depth."""
-    return np.empty((2, BLOCK, BLOCK), np.int32 if depth <= 8 else np.int64)
+    return np.empty((2, BLOCK, BATCH * BLOCK), np.int32 if depth <= 8 else np.int64)
 
 
 def value_limit(depth: int) -> int:

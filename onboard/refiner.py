@@ -15,8 +15,8 @@ from onboard.errors import InputError
 from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
 from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
 from onboard.kernels.lossless import code_lossless
-from onboard.kernels.refine import SET_SYMBOLS, SLACK, code_refinement, count_refinement
-from onboard.kernels.transform import forward
+from onboard.kernels.refine import SET_SYMBOLS
+from onboard.kernels.refine_code import SLACK, code_refinement, count_refinement
 from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
 from onboard.planes import strips
 from onboard.reference import (
@@ -94,35 +94,44 @@ def plane_step(step: int, plane: int) -> int:
     return min(step + (CHROMA_STEPS if plane else 0), len(LAYER_STEPS) - 1)
 
 
-class Coefficients:
-    """Transformed residual of a part, cut into the grids that its sections will run through."""
+class PartCoder:
+    """Codes a part, cut into the grids that its sections run through."""
 
     def __init__(self, part: Part, description: Description, counted_blocks: int = COUNTED_BLOCKS) -> None:
         self.part, self.counted_blocks = part, counted_blocks
-        self.grids: list[tuple[int, SectionGrid, np.ndarray]] = []
+        # read-only, whatever they were: kernels are compiled for each kind of array
+        self.source, self.base = part.source.view(), part.base.view()
+        self.source.setflags(write=False)
+        self.base.setflags(write=False)
         shape = layer_grid(description, part.plane)
-        depth = depth_of(description)
-        for phase, grid in part_grids(part.rect, shape, description.interleave_log2):
-            out = np.empty((len(grid.order), 64), np.int16 if depth <= 8 else np.int32)
-            local = to_local(grid.order, shape[1], part.rect)
-            forward(part.source, part.base, local, part.rect.columns, work_arrays(depth), out)
-            self.grids.append((phase, grid, out))
+        self.work = work_arrays(depth_of(description))
+        self._measured: dict[Grain, tuple[int, float, float]] = {}
+        self.grids = [
+            (phase, grid, to_local(grid.order, shape[1], part.rect))
+            for phase, grid in part_grids(part.rect, shape, description.interleave_log2)
+        ]
 
     def measure(self, grain: Grain) -> tuple[int, float, float]:
-        """(best table set, bits, squared error in samples) at a grain, from a share of the blocks."""
+        """(best table set, bits, squared error in samples) at a grain, from a share of the blocks, counted once."""
+        if grain not in self._measured:
+            self._measured[grain] = self._measure(grain)
+        return self._measured[grain]
+
+    def _measure(self, grain: Grain) -> tuple[int, float, float]:
         counts = np.zeros(SET_SYMBOLS, np.int64)
-        total = sum(len(c) for _, _, c in self.grids)
+        total = sum(len(local) for _, _, local in self.grids)
         stride = max(total // self.counted_blocks, 1)
         at = plane_step(grain.step, self.part.plane)
         least = thresholds(at, grain.dead_zone)
         raw, error, seen = 0, 0.0, 0
-        for _, grid, coefficients in self.grids:
-            masks = np.empty(len(coefficients), np.uint64)
-            for begin in range(0, len(coefficients), SECTION_BLOCKS * stride):
-                end = min(begin + SECTION_BLOCKS, len(coefficients))
+        for _, grid, local in self.grids:
+            masks = np.empty(len(local), np.uint64)
+            for begin in range(0, len(local), SECTION_BLOCKS * stride):
+                end = min(begin + SECTION_BLOCKS, len(local))
                 more, wrong = count_refinement(
-                    coefficients, LAYER_STEPS[at], least, grid.rows, grid.columns, begin, end, masks, counts
-                )
+                    self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
+                    grid.rows, grid.columns, begin, end, masks, counts,
+                )  # fmt: skip
                 raw, error, seen = raw + more, error + wrong, seen + end - begin
         bits = refinement_codes().lengths.astype(np.int64) @ counts
         best = int(bits.argmin())
@@ -133,25 +142,26 @@ class Coefficients:
         """Code everything at a grain into a packer."""
         table_set = self.measure(grain)[0]
         at = Grain(plane_step(grain.step, self.part.plane), grain.dead_zone)
-        for phase, grid, coefficients in self.grids:
+        for phase, grid, local in self.grids:
             header = LayerHeader(self.part.reference, table_set, at.step, grid.left, grid.span).pack()
-            self._grid_sections(phase, grid, coefficients, header, at, packer)
+            self._grid_sections(phase, grid, local, header, at, packer)
 
     def _grid_sections(
-        self, phase: int, grid: SectionGrid, coefficients: np.ndarray, header: bytes, at: Grain, packer: Packer
+        self, phase: int, grid: SectionGrid, local: np.ndarray, header: bytes, at: Grain, packer: Packer
     ) -> None:
         step, least = LAYER_STEPS[at.step], thresholds(at.step, at.dead_zone)
         words = refinement_codes().words[header[0] & 7]
-        keep = np.full(len(coefficients), 64, np.uint8)
-        masks = np.empty(len(coefficients), np.uint64)
-        begin, total = 0, len(coefficients)
+        keep = np.full(len(local), 64, np.uint8)
+        masks = np.empty(len(local), np.uint64)
+        begin, total = 0, len(local)
         while begin < total:
             first = grid.number(begin)
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
             out = np.empty(limit + SLACK, np.uint8)
             end, used = code_refinement(
-                coefficients, step, least, keep, grid.rows, grid.columns, begin, words, masks, out, limit
-            )
+                self.source, self.base, local, self.part.rect.columns, self.work, step, least, keep,
+                grid.rows, grid.columns, begin, words, masks, out, limit,
+            )  # fmt: skip
             if end == begin:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
@@ -165,7 +175,9 @@ def to_local(order: np.ndarray, columns: int, rect: Rect) -> np.ndarray:
     """Raster indices in a grid of `columns` to those within a rectangle of it."""
     if rect.left == 0 and rect.columns == columns and rect.top == 0:
         return order
-    return ((order // columns - rect.top) * rect.columns + order % columns - rect.left).astype(np.int32)
+    local = ((order // columns - rect.top) * rect.columns + order % columns - rect.left).astype(np.int32)
+    local.setflags(write=False)  # like an order that is kept, for which kernels are compiled
+    return local
 
 
 def part_grids(rect: Rect, shape: tuple[int, int], interleave_log2: int) -> Iterator[tuple[int, SectionGrid]]:

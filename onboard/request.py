@@ -13,7 +13,7 @@ from onboard.errors import BudgetError, InputError
 from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, NORMATIVE
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
-from onboard.refiner import Coefficients, Grain, Part, lossless_planes, lossless_sections, source_planes
+from onboard.refiner import Grain, Part, PartCoder, lossless_planes, lossless_sections, source_planes
 from onboard.spend import START_STEP, counted, find_step, spend
 from onboard.wire import BLOCK, MAX_PACKET, Colour, Extension
 
@@ -67,16 +67,16 @@ class Request:
 
     def refine(self, budget: int) -> list[bytes]:
         """The best refinement of at most `budget` bytes. Raises BudgetError, InputError."""
-        parts = [Coefficients(part, self.base.description) for part in self._parts()]
+        parts = [PartCoder(part, self.base.description) for part in self._parts()]
         bits_of = counted(parts)
 
         def make(grain: Grain) -> list[bytes]:
             packer = self._packer()
-            for c in parts:
-                c.sections(grain, packer)
+            for part in parts:
+                part.sections(grain, packer)
             return packer.packed()
 
-        overhead = sum(len(c.grids) for c in parts) * SECTION_OVERHEAD
+        overhead = sum(len(part.grids) for part in parts) * SECTION_OVERHEAD
         start = find_step(bits_of, 8 * (SAFETY * budget - overhead), START_STEP)
         packets, size = spend(budget, start, bits_of, make, lambda packets: sum(map(len, packets)))
         if size > budget:

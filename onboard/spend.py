@@ -6,11 +6,10 @@ The search sees a refinement only as two functions of its grain: bits that are c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import log
 
 from onboard.layer_header import LAYER_STEPS
-from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Coefficients, Grain
+from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Grain, PartCoder
 
 ENOUGH = 0.98  # of the budget: the search stops there
 AIM = 0.993  # of the budget
@@ -25,9 +24,9 @@ CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a de
 BitsOf = Callable[[Grain], float]
 
 
-def counted(coefficients: Sequence[Coefficients]) -> BitsOf:
-    """Bits of parts by their grain, each counted once."""
-    return lru_cache(maxsize=None)(lambda grain: sum(c.measure(grain)[1] for c in coefficients))
+def counted(parts: Sequence[PartCoder]) -> BitsOf:
+    """Bits of parts by their grain."""
+    return lambda grain: sum(part.measure(grain)[1] for part in parts)
 
 
 def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:

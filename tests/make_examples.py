@@ -80,8 +80,12 @@ def layered_example(packets: list[bytes]) -> str:
     )
     layers = Layers(scan(packets[1])[0][0].description, 1)
     layers.add(refinement, scan(packets[1])[0][0].index)
-    values = layers.sections[0][0].values
-    lines = [" ".join(map(str, v[: np.flatnonzero(v)[-1] + 1])) for v in values]
+    parsed = layers.sections[0][0]
+    lines = []
+    for own in np.split(parsed.coefficients, parsed.ends[:-1]):
+        values = np.zeros((own[-1] & 63) + 1, int)
+        values[own & 63] = own >> 6
+        lines.append(" ".join(map(str, values)))
     parts.append("```\n" + "\n".join(lines) + "\n```\n")
     header = unpack_header(exact.payload, exact.layer, LOSSLESS_SETS)[0]
     parts.append(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from onboard.huffman import code_words, lookup_tables
 from onboard.kernels import entropy
 from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
+from onboard.kernels.enlarge import double
 from onboard.kernels.entropy import SLACK, code_first, code_rest, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.sample import box_average, double_rows, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
+from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.model import SETS, default_model
 from onboard.planes import COLOUR, ENLARGER
@@ -563,20 +564,20 @@ def test_grey_has_no_colour_and_colour_comes_back_within_two():
 
 
 @given(SEEDS, st.integers(1, 4), st.integers(1, 12), st.booleans(), st.booleans())
-def test_double_rows_agrees_with_its_twin(seed, height, width, odd, extreme):
+def test_double_agrees_with_its_twin(seed, height, width, odd, extreme):
     rng = np.random.default_rng(seed)
     plane = (rng.choice((0, 255), (height, width)) if extreme else rng.integers(0, 256, (height, width))).astype(
         np.uint8
     )
-    out = np.empty((height, 2 * width - odd), np.uint8)
-    double_rows(plane, ENLARGER, out)
-    assert out.tolist() == [reference.double(line, out.shape[1]) for line in plane]
+    out = np.empty((2 * height - odd, 2 * width - odd), np.uint8)
+    double(plane, ENLARGER, out)
+    assert out.tolist() == reference.enlarge(plane.tolist(), *out.shape, 1)
 
 
 def test_the_enlarger_is_that_of_the_format_and_keeps_flat_pictures():
     assert tuple(ENLARGER.tolist()) == reference.ENLARGER
     assert sum(reference.ENLARGER) == 256
     for value in (0, 1, 127, 255):
-        out = np.empty((3, 9), np.uint8)
-        double_rows(np.full((3, 5), value, np.uint8), ENLARGER, out)
+        out = np.empty((6, 9), np.uint8)
+        double(np.full((3, 5), value, np.uint8), ENLARGER, out)
         assert (out == value).all()

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 import onboard
 from onboard.errors import BudgetError, InputError, NothingDecodableError
 from onboard.image_io import write_bytes
-from onboard.kernels import lossless, refine
-from onboard.kernels.transform import BASIS, SCAN, add_inverse, forward
+from onboard.kernels import lossless, refine, refine_code
+from onboard.kernels.transform import BASIS, SCAN, add_inverse
 from onboard.layer_header import LAYER_STEPS, LayerHeader, unpack_header
 from onboard.planes import phase_order
 from onboard.reference import find_grid, phase_grid, value_limit, work_arrays
 from onboard.refiner import thresholds
 from onboard.request import rectangles
-from onboard.tables import lossless_codes, pack_tables, parse_tables, refinement_codes
+from onboard.tables import lossless_codes, pack_tables, parse_tables, refinement_codes, refinement_parser
 from onboard.wire import pack, scan
 from tests import reference_layers as twin
 from tests.pictures import checkerboard, colourful, deep, gradient, noise, texture
@@ -27,29 +27,62 @@ from tests.pictures import checkerboard, colourful, deep, gradient, noise, textu
 KEEP_ALL = 64
 
 
+Planes = tuple[np.ndarray, np.ndarray]  # source and reference
+
+
 def code_all(
-    c: np.ndarray, step: int, rows: int, columns: int, begin: int, limit: int, table_set: int
+    planes: Planes, step: int, rows: int, columns: int, begin: int, limit: int, table_set: int
 ) -> tuple[int, bytes]:
-    masks = np.empty(rows * columns, np.uint64)
+    order = phase_order(rows, columns, 0, 0)
     keep = np.full(rows * columns, KEEP_ALL, np.uint8)
-    out = np.empty(limit + refine.SLACK, np.uint8)
-    end, used = refine.code_refinement(
-        c, LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin, refinement_codes().words[table_set], masks,
-        out, limit,
+    out = np.empty(limit + refine_code.SLACK, np.uint8)
+    end, used = refine_code.code_refinement(
+        *planes, order, columns, work_arrays(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
+        refinement_codes().words[table_set], np.empty(rows * columns, np.uint64), out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
 
 
 def parse_all(payload: bytes, rows: int, columns: int, begin: int, table_set: int) -> tuple[int, np.ndarray]:
     """(block behind the last one or status, coefficients of every block from `begin` on)."""
-    most = rows * columns - begin + 1
-    values, filled = np.zeros((most, 64), np.int32), np.empty(most, np.int32)
+    most = 4 * len(payload) + 1
+    coefficients, filled, ends = (np.empty(most, np.int32) for _ in range(3))
     masks = np.empty(rows * columns, np.uint64)
-    data, lookup = np.frombuffer(payload, np.uint8), refinement_codes().lookup(table_set)
-    end, used = refine.parse_refinement(data, rows, columns, begin, lookup, masks, values, filled)
+    data = np.frombuffer(payload + b"\xff" * refine.PADDING, np.uint8)
+    end, many, used = refine.parse_refinement(
+        data, rows, columns, begin, *refinement_parser(table_set), masks, coefficients, filled, ends
+    )
     q = np.zeros((rows * columns - begin, 64), np.int32)
-    q[filled[:used]] = values[:used]
+    assert used == (ends[many - 1] if many else 0) or end < 0
+    for block, start, stop in zip(filled[:many], [0, *ends[: many - 1]], ends[:many], strict=False):
+        q[block, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
     return end, q
+
+
+def packed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(coefficients, ends) as add_inverse takes them, of int (n, 64)."""
+    block, place = np.nonzero(values)
+    ends = np.bincount(block, minlength=len(values)).cumsum()
+    return (64 * values[block, place] + place).astype(np.int32), ends.astype(np.int32)
+
+
+def busy(seed: int, rows: int, columns: int, density: float, size: float) -> Planes:
+    """A plane over a flat reference whose coefficients thin out along the scan, some blocks without any."""
+    reference = np.full((8 * rows, 8 * columns), 128, np.uint8)
+    plane = reference.copy()
+    values = sparse(seed, rows * columns, density, size)
+    blocks = np.arange(rows * columns, dtype=np.int32)
+    add_inverse(*packed(values), 1, blocks, columns, value_limit(8), 255, work_arrays(8), plane)
+    plane.setflags(write=False)
+    reference.setflags(write=False)
+    return plane, reference
+
+
+def coefficients_of(planes: Planes, rows: int, columns: int) -> np.ndarray:
+    """int16 (blocks, 64) in phase order."""
+    found = np.empty((rows * columns, 64), np.int16)
+    refine_code.forward(*planes, phase_order(rows, columns, 0, 0), columns, work_arrays(8), found)
+    return found
 
 
 def sparse(seed: int, blocks: int, density: float, size: float, kind: type = np.int16) -> np.ndarray:
@@ -92,7 +125,7 @@ def test_the_transform_matches_its_twin(depth: int) -> None:
     base[:8, :8] = 0
     blocks = np.array([5, 0, 2, 1, 4], np.int32)
     c = np.empty((5, 64), np.int16 if depth == 8 else np.int32)
-    forward(plane, base, blocks, 3, work_arrays(depth), c)
+    refine_code.forward(plane, base, blocks, 3, work_arrays(depth), c)
     padded = np.pad(plane.astype(int) - base, ((0, 3), (0, 3)), mode="edge")
     for row, block in zip(c, blocks, strict=True):
         y, x = 8 * (block // 3), 8 * (block % 3)
@@ -100,7 +133,9 @@ def test_the_transform_matches_its_twin(depth: int) -> None:
     values = rng.integers(-40, 41, (5, 64)).astype(np.int32)
     values[0] = 1 << 19
     ours = base.copy()
-    add_inverse(values, LAYER_STEPS[70], blocks, 3, value_limit(depth), (1 << depth) - 1, work_arrays(depth), ours)
+    add_inverse(
+        *packed(values), LAYER_STEPS[70], blocks, 3, value_limit(depth), (1 << depth) - 1, work_arrays(depth), ours
+    )
     expected = np.pad(base.astype(int), ((0, 3), (0, 3)))
     for q, block in zip(values, blocks, strict=True):
         y, x = 8 * (block // 3), 8 * (block % 3)
@@ -112,10 +147,11 @@ def test_the_transform_matches_its_twin(depth: int) -> None:
 @pytest.mark.parametrize("table_set", range(6))
 def test_coded_refinements_parse_alike_in_kernel_and_twin(table_set: int) -> None:
     rows, columns = 3, 37
-    c = sparse(table_set, rows * columns, 0.6, 3000)
+    planes = busy(table_set, rows, columns, 0.6, 3000)
+    c = coefficients_of(planes, rows, columns)
     tables = twin.shipped_tables()[0][table_set]
     for begin, limit in ((0, 60), (5, 400), (40, 60000)):
-        end, payload = code_all(c, 40, rows, columns, begin, limit, table_set)
+        end, payload = code_all(planes, 40, rows, columns, begin, limit, table_set)
         assert len(payload) <= limit
         stop, q = parse_all(payload, rows, columns, begin, table_set)
         assert stop == end
@@ -139,20 +175,21 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
 
 @pytest.mark.kernel
 def test_counted_bits_are_coded_bits() -> None:
-    c = sparse(3, 200, 0.4, 900)
+    planes = busy(3, 4, 50, 0.4, 900)
     counts = np.zeros(refine.SET_SYMBOLS, np.int64)
-    raw, error = refine.count_refinement(
-        c, LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200, np.empty(200, np.uint64), counts
-    )
-    _, payload = code_all(c, 40, 4, 50, 0, 60000, 2)
+    raw, error = refine_code.count_refinement(
+        *planes, phase_order(4, 50, 0, 0), 50, work_arrays(8), LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200,
+        np.empty(200, np.uint64), counts,
+    )  # fmt: skip
+    _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)
     bits = int(refinement_codes().lengths[2].astype(int) @ counts) + raw
     assert -(-bits // 8) == len(payload)
     _, q = parse_all(payload, 4, 50, 0, 2)
-    assert error == ((c.astype(float) - q * LAYER_STEPS[40]) ** 2).sum()
+    assert error == ((coefficients_of(planes, 4, 50).astype(float) - q * LAYER_STEPS[40]) ** 2).sum()
 
 
 def test_blocks_with_nothing_to_say_cost_next_to_nothing() -> None:
-    nothing = np.zeros((32 * 32, 64), np.int16)
+    nothing = (np.full((256, 256), 7, np.uint8),) * 2
     sizes = [len(code_all(nothing, 40, 32, 32, 0, 60000, table_set)[1]) for table_set in range(6)]
     assert 8 * min(sizes) < 0.15 * 32 * 32  # bits a block
 

@@ -14,8 +14,8 @@ from onboard.encoder import Effort, analyse_picture, quantise
 from onboard.kernels import lossless, refine
 from onboard.kernels.lossless import code_lossless
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.refine import count_refinement
-from onboard.kernels.transform import add_inverse, forward
+from onboard.kernels.refine_code import count_refinement, forward
+from onboard.kernels.transform import add_inverse
 from onboard.layer_header import LAYER_STEPS
 from onboard.model import Model, default_model
 from onboard.planes import phase_order
@@ -77,15 +77,14 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
         return reference_plane(description, model, 0, (first, rest, group), kept.columns, rect)
 
     def sample(base: np.ndarray, step: int) -> np.ndarray:
-        coefficients = np.empty((len(blocks), 64), np.int16)
-        forward(plane, base, order, rect.columns, work, coefficients)
         counts = np.zeros(refine.SET_SYMBOLS, np.int64)
         masks = np.empty(len(blocks), np.uint64)
         for begin in range(0, len(blocks), SECTION_BLOCKS):
             end = min(begin + SECTION_BLOCKS, len(blocks))
             count_refinement(
-                coefficients, LAYER_STEPS[step], thresholds(step), rect.rows, rect.columns, begin, end, masks, counts
-            )
+                plane, base, order, rect.columns, work, LAYER_STEPS[step], thresholds(step), rect.rows, rect.columns,
+                begin, end, masks, counts,
+            )  # fmt: skip
         return counts
 
     found = []
@@ -98,7 +97,10 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
     coefficients = np.empty((len(blocks), 64), np.int16)
     forward(plane, coarse, blocks, rect.columns, work, coefficients)
     values = (np.sign(coefficients) * ((np.abs(coefficients.astype(int)) + 170) // LAYER_STEPS[80])).astype(np.int32)
-    add_inverse(values, LAYER_STEPS[80], blocks, rect.columns, value_limit(8), 255, work, coarse)
+    filled, place = np.nonzero(values)
+    ends = np.bincount(filled, minlength=len(blocks)).cumsum(dtype=np.int32)
+    packed = (64 * values[filled, place] + place).astype(np.int32)
+    add_inverse(packed, ends, LAYER_STEPS[80], blocks, rect.columns, value_limit(8), 255, work, coarse)
     return found + [sample(coarse, step) for step in (16, 32, 48)]
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from onboard.decoder import Decoding, PlaneLatents
+from onboard.decoder import Decoding
 from onboard.errors import ModelError
 from onboard.kernels.neighbours import decode_neighbours
 from onboard.planes import enlarge, plane_log2, shape_at
@@ -78,11 +78,11 @@ def _shipped(model_id: int) -> Neighbours | None:
     return parse_neighbours(path.read_bytes()) if path.is_file() else None
 
 
-def decode_linear(decoding: Decoding, latents: list[PlaneLatents], neighbours: Neighbours) -> list[np.ndarray]:
+def decode_linear(decoding: Decoding, neighbours: Neighbours) -> list[np.ndarray]:
     """Every plane at full size: uint8 (height, width). What is coded smaller is doubled by the matrices themselves."""
     description = decoding.description
     planes = []
-    for i, (state, p) in enumerate(zip(decoding.planes, latents, strict=True)):
+    for i, (state, p) in enumerate(zip(decoding.planes, decoding.latents(), strict=True)):
         at = neighbours.nearest(decoding.model.plane_index(state.usual_index(), i))
         coded_log2 = plane_log2(description, i)
         log2 = max(coded_log2 - 1, 0)

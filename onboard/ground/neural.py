@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard.decoder import Decoding, PlaneLatents
+from onboard.decoder import Decoding
 from onboard.errors import ModelError
 from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
 from onboard.ground.refined import Refined
@@ -86,7 +86,6 @@ def luma_has_layers(description: Description) -> bool:
 
 def decode_neural(
     decoding: Decoding,
-    latents: list[PlaneLatents],
     name: str,
     refined: Refined | None = None,
     progress: Progress | None = None,
@@ -97,6 +96,7 @@ def decode_neural(
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
+    latents = decoding.latents()
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     nets = [_net(name, part, d.model_id) for part in _parts(d)]

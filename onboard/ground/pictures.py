@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,17 +147,16 @@ def decode_picture(
     recovered = store.recovered(description)
     packets = received + recovered
     decoding.add(packets)
-    latents = decoding.latents()
     refined = decoding.refined() if decoding.layers.any else None
     used, why = _choose(enhance, description, store.neighbours)
     if used == "plain":
-        planes = decoding.plain_full(latents)
+        make_base = decoding.plain_full
     elif used == "linear":
         neighbours = find_neighbours(description.model_id, store.neighbours)
         assert neighbours is not None
-        planes = decode_linear(decoding, latents, neighbours)
+        make_base = partial(decode_linear, decoding, neighbours)
     else:
-        planes = decode_neural(decoding, latents, used, refined, progress)
+        make_base = partial(decode_neural, decoding, used, refined, progress)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
@@ -181,7 +181,7 @@ def decode_picture(
         },
         "extensions": read_extensions(packets),
     }
-    image, mask, higher = show(decoding, planes, refined, used in NETS and luma_has_layers(description))
+    image, mask, higher = show(decoding, make_base, refined, used in NETS and luma_has_layers(description))
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
@@ -210,7 +210,7 @@ def missing_of(decoding: Decoding) -> MissingMap:
         state = decoding.planes[line.plane]
         got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
         order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
-        missing = ~got[order]
+        missing = np.zeros(len(order), bool) if got.all() else ~got[order]
         padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
         parts.append(padded.reshape(-1, line.unit).any(1))
     return map_of(decoding.description, np.concatenate(parts))

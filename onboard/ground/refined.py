@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,26 @@ Refined = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 def show(
-    decoding: Decoding, base: list[np.ndarray], refined: Refined | None, luma_has_all: bool = False
+    decoding: Decoding,
+    make_base: Callable[[], list[np.ndarray]],
+    refined: Refined | None,
+    luma_has_all: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Picture, mask and report of a decoding.
 
     Args:
-        base: the base's planes at full size, as any decoder shows them.
+        make_base: gives the base's planes at full size, as any decoder shows them; asked only if they will be seen.
         refined: Decoding.refined(); None without higher layers.
-        luma_has_all: the luma in `base` has the higher layers already.
+        luma_has_all: the luma of the base has the higher layers already.
     """
     d = decoding.description
     if refined is None:
-        return assemble(base, d), decoding.mask(), {}
+        return assemble(make_base(), d), decoding.mask(), {}
     planes, reached = refined
-    if d.window is None:
-        shown = []
+    if d.window is None and not luma_has_all and all(got.all() for got in reached):
+        picture = assemble([enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)], d)
+    elif d.window is None:
+        shown, base = [], make_base()
         for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
             if plane == 0 and luma_has_all:
                 shown.append(under)
@@ -45,7 +51,7 @@ def show(
             shown.append(np.where(where, enlarge(over, d, log2), under))
         picture = assemble(shown, d)
     else:
-        picture = assemble(base, d)
+        picture = assemble(make_base(), d)
         if picture.ndim == 2:
             where = spread_blocks(reached[0] > 0, picture.shape)
             picture = np.where(where, planes[0], picture)

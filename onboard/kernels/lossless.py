@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 MAX_LENGTH = 12
 
@@ -182,7 +182,7 @@ def _flat_run(plane, blocks, at, n, begin, rows, columns, joined, half):
     return 3 if found == 16 else (2 if found >= 4 else min(found, 1))
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def code_lossless(plane, half, blocks, rows, columns, joined, begin, words, flat, out, limit, counts):
     """Code blocks from `begin` until the grid ends or `limit` bytes are full.
 
@@ -256,7 +256,7 @@ def code_lossless(plane, half, blocks, rows, columns, joined, begin, words, flat
     return n, _pad(out, pos, acc, fill)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def parse_lossless(data, half, blocks, rows, columns, joined, begin, lookup, flat, plane):
     """Inverse of code_lossless: fill the blocks of `plane`; return the block behind the last one or a negative status.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from functools import partial
 
-from onboard.kernels import CACHE
+import numpy as np
+
+from onboard.kernels import kernel
 
 _KINDS = 8
 _PART = 64  # pixels computed at once: a number known to the compiler
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
 
-@njit(nogil=True, cache=CACHE, fastmath=True)
+@partial(kernel, fastmath=True)
 def decode_neighbours(first, rest, group, columns, weights, side, out):
     """Pixels of every block as a linear function of the 72 latents around, by class of the neighbourhood.
 

@@ -1,4 +1,4 @@
-"""Sample arithmetic of planes: colour, box average, the normative enlarger. FORMAT.md sections 7 and 8."""
+"""Sample arithmetic of planes: colour and box average. FORMAT.md sections 3 and 8."""
 
 from __future__ import annotations
 
@@ -116,35 +116,17 @@ def _average_pairs(lines, out):
 def ycc_to_rgb(y, cb, cr, rgb):
     """Planes back to colour (FORMAT.md section 8), clipped to 0..255. Planes of one size, uint8."""
     h, w = y.shape
+    red, green, blue = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
+    half, least, most = np.int32(32768), np.int32(0), np.int32(255)
     for i in range(h):
         for j in range(w):
             luma = np.int32(y[i, j])
-            u, v = np.int32(cb[i, j]) - 128, np.int32(cr[i, j]) - 128
-            rgb[i, j, 0] = min(max(luma + ((91881 * v + 32768) >> 16), 0), 255)
-            rgb[i, j, 1] = min(max(luma - ((22554 * u + 46802 * v + 32768) >> 16), 0), 255)
-            rgb[i, j, 2] = min(max(luma + ((116130 * u + 32768) >> 16), 0), 255)
-
-
-@kernel
-def double_rows(pixels, taps, out):
-    """Enlarge twice in width: out (h, >= 1) uint8, column 2j and 2j+1 lie a quarter sample left and right of j.
-
-    Args:
-        pixels: uint8 (h, w).
-        taps: int32 (4,) for samples j-2 .. j+1 of the left phase, sum 256; the right phase mirrors them.
-        out: uint8 (h, n) with n <= 2 w; surplus columns of the doubled picture are dropped.
-    """
-    h, w = pixels.shape
-    n = out.shape[1]
-    for i in range(h):
-        line = pixels[i]
-        for j in range((n + 1) // 2):
-            left, right = np.int32(128), np.int32(128)
-            for t in range(4):
-                a = np.int32(line[min(max(j - 2 + t, 0), w - 1)])
-                b = np.int32(line[min(max(j + 2 - t, 0), w - 1)])
-                left += taps[t] * a
-                right += taps[t] * b
-            out[i, 2 * j] = min(max(left >> 8, 0), 255)
-            if 2 * j + 1 < n:
-                out[i, 2 * j + 1] = min(max(right >> 8, 0), 255)
+            u, v = np.int32(np.int32(cb[i, j]) - np.int32(128)), np.int32(np.int32(cr[i, j]) - np.int32(128))
+            r = np.int32(np.int32(np.int32(91881) * v) + half) >> np.int32(16)
+            g = np.int32(np.int32(np.int32(np.int32(22554) * u) + np.int32(np.int32(46802) * v)) + half) >> np.int32(16)
+            b = np.int32(np.int32(np.int32(116130) * u) + half) >> np.int32(16)
+            red[j] = min(max(np.int32(luma + r), least), most)
+            green[j] = min(max(np.int32(luma - g), least), most)
+            blue[j] = min(max(np.int32(luma + b), least), most)
+        for j in range(w):
+            rgb[i, j, 0], rgb[i, j, 1], rgb[i, j, 2] = red[j], green[j], blue[j]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 PIXEL_SHIFT = 16
 
@@ -22,14 +22,14 @@ def _dequantised(q, step):
     return min(max(v, np.int32(-32768)), np.int32(32767))
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def dequantise(q, step, out):
     """out int16 = q * step clamped to int16; q int16 of any length, step a positive int below 2^13."""
     for n in range(len(q)):
         out[n] = _dequantised(q[n], step)
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def place_first(q, order, begin, end, step, index, first, kept):
     """Dequantise first latents `begin` to `end` - 1 of a phase; put those that improve on what is kept in raster order.
 
@@ -48,7 +48,7 @@ def place_first(q, order, begin, end, step, index, first, kept):
             kept[m] = index
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def place_rest(q, group, order, begin, end, steps, index, rest, group_out, kept):
     """Dequantise latents 2 to 8 of blocks `begin` to `end` - 1 of a phase; put those that improve in raster order.
 
@@ -74,7 +74,7 @@ def place_rest(q, group, order, begin, end, steps, index, rest, group_out, kept)
             kept[m] = index
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, out):
     """Plain reconstruction: pixel = 128 + (sum weights * coefficient >> 16), clipped to 0..255.
 
@@ -107,7 +107,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
             out_words[8 * row + y, column] = words[y]
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def pull(value, known, coarse, coarse_known):
     """One level up: mean of the known cells of each 2x2 square, rounded half up.
 
@@ -128,7 +128,7 @@ def pull(value, known, coarse, coarse_known):
             coarse[y, x] = (2 * total + count) // (2 * count) if count > 0 else 0
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def push(value, known, coarse):
     """One level down: unknown cells become (9 a + 3 b + 3 c + d + 8) >> 4 of the four nearest coarse cells."""
     h, w = value.shape
@@ -149,7 +149,7 @@ def push(value, known, coarse):
                 ) >> 4
 
 
-@njit(nogil=True, cache=CACHE)
+@kernel
 def relax(value, known, previous):
     """One Jacobi step: unknown cells become the mean of their two to four neighbours in `previous`, half up."""
     h, w = value.shape

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from onboard.kernels import CACHE
+from onboard.kernels import kernel
 
 # Rows k, samples i, those of ITU-T H.265: their norms differ by less than 0.1 % from 2^7.5, and they are orthogonal to
 # 0.2 %.
@@ -35,103 +35,78 @@ SCAN = np.array(
     sorted(range(64), key=lambda i: (i // 8 + i % 8, i % 8 if (i // 8 + i % 8) % 2 == 0 else i // 8)), np.int32
 )
 FORWARD_SHIFT = 11
+_BATCH = 32  # blocks that are transformed together
+_OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 FIRST_SHIFT, SECOND_SHIFT = 5, 14
 
 
 @njit(inline="always")
-def _columns(x, t):
-    """t = BASIS @ x, by the symmetries of the basis; every column on its own, so that the loop is a vector one."""
-    for j in range(8):
-        a0, b0 = x[0, j] + x[7, j], x[0, j] - x[7, j]
-        a1, b1 = x[1, j] + x[6, j], x[1, j] - x[6, j]
-        a2, b2 = x[2, j] + x[5, j], x[2, j] - x[5, j]
-        a3, b3 = x[3, j] + x[4, j], x[3, j] - x[4, j]
-        t[0, j] = 64 * (a0 + a1 + a2 + a3)
-        t[4, j] = 64 * (a0 - a1 - a2 + a3)
-        t[2, j] = 83 * (a0 - a3) + 36 * (a1 - a2)
-        t[6, j] = 36 * (a0 - a3) - 83 * (a1 - a2)
-        t[1, j] = 89 * b0 + 75 * b1 + 50 * b2 + 18 * b3
-        t[3, j] = 75 * b0 - 18 * b1 - 89 * b2 - 50 * b3
-        t[5, j] = 50 * b0 - 89 * b1 + 18 * b2 + 75 * b3
-        t[7, j] = 18 * b0 - 50 * b1 + 75 * b2 - 89 * b3
+def _back(c, t):
+    """t = transposed BASIS @ c, by the symmetries of the basis: a vector loop over all columns of a batch."""
+    i = c.dtype.type
+    for v in range(8 * _BATCH):
+        even, odd = i(i(64) * i(c[0, v] + c[4, v])), i(i(64) * i(c[0, v] - c[4, v]))
+        low, high = i(i(i(83) * c[2, v]) + i(i(36) * c[6, v])), i(i(i(36) * c[2, v]) - i(i(83) * c[6, v]))
+        a0, a1, a2, a3 = i(even + low), i(odd + high), i(odd - high), i(even - low)
+        k1, k3, k5, k7 = c[1, v], c[3, v], c[5, v], c[7, v]
+        b0 = i(i(i(i(89) * k1) + i(i(75) * k3)) + i(i(i(50) * k5) + i(i(18) * k7)))
+        b1 = i(i(i(i(75) * k1) - i(i(18) * k3)) - i(i(i(89) * k5) + i(i(50) * k7)))
+        b2 = i(i(i(i(50) * k1) - i(i(89) * k3)) + i(i(i(18) * k5) + i(i(75) * k7)))
+        b3 = i(i(i(i(18) * k1) - i(i(50) * k3)) + i(i(i(75) * k5) - i(i(89) * k7)))
+        t[0, v], t[7, v] = i(a0 + b0), i(a0 - b0)
+        t[1, v], t[6, v] = i(a1 + b1), i(a1 - b1)
+        t[2, v], t[5, v] = i(a2 + b2), i(a2 - b2)
+        t[3, v], t[4, v] = i(a3 + b3), i(a3 - b3)
 
 
-@njit(nogil=True, cache=CACHE)
-def forward(plane, reference, blocks, columns, work, out):
-    """Coefficients of `plane - reference` for some blocks.
-
-    Args:
-        plane, reference: uint8 or uint16 (height, width); behind the edges the last row and column repeat.
-        blocks: int32 (n,) raster indices in a grid of `columns`.
-        work: int32 or int64 (2, 8, 8), see above: only its type counts, local arrays alias nothing.
-        out: int16 or int32 (n, 64), in scan order.
-    """
-    height, width = plane.shape
-    x, t = np.empty((8, 8), work.dtype), np.empty((8, 8), work.dtype)
-    for b in range(len(blocks)):
-        top, left = 8 * (blocks[b] // columns), 8 * (blocks[b] % columns)
-        if top + 8 <= height and left + 8 <= width:
-            for i in range(8):
-                ours, theirs = plane[top + i, left : left + 8], reference[top + i, left : left + 8]
-                for j in range(8):
-                    x[i, j] = np.int32(ours[j]) - np.int32(theirs[j])
-        else:
-            for i in range(8):
-                y = min(top + i, height - 1)
-                for j in range(8):
-                    z = min(left + j, width - 1)
-                    x[i, j] = np.int32(plane[y, z]) - np.int32(reference[y, z])
-        _columns(x, t)
-        for i in range(8):
-            for j in range(8):
-                x[j, i] = t[i, j]
-        _columns(x, t)
-        for s in range(64):
-            out[b, s] = (t[SCAN[s] & 7, SCAN[s] >> 3] + (1 << (FORWARD_SHIFT - 1))) >> FORWARD_SHIFT
-
-
-@njit(inline="always")
-def _columns_back(c, t):
-    """t = transposed BASIS @ c, like _columns."""
-    for j in range(8):
-        even, odd = 64 * (c[0, j] + c[4, j]), 64 * (c[0, j] - c[4, j])
-        low, high = 83 * c[2, j] + 36 * c[6, j], 36 * c[2, j] - 83 * c[6, j]
-        a0, a1, a2, a3 = even + low, odd + high, odd - high, even - low
-        b0 = 89 * c[1, j] + 75 * c[3, j] + 50 * c[5, j] + 18 * c[7, j]
-        b1 = 75 * c[1, j] - 18 * c[3, j] - 89 * c[5, j] - 50 * c[7, j]
-        b2 = 50 * c[1, j] - 89 * c[3, j] + 18 * c[5, j] + 75 * c[7, j]
-        b3 = 18 * c[1, j] - 50 * c[3, j] + 75 * c[5, j] - 89 * c[7, j]
-        t[0, j], t[7, j] = a0 + b0, a0 - b0
-        t[1, j], t[6, j] = a1 + b1, a1 - b1
-        t[2, j], t[5, j] = a2 + b2, a2 - b2
-        t[3, j], t[4, j] = a3 + b3, a3 - b3
-
-
-@njit(nogil=True, cache=CACHE)
-def add_inverse(values, step, blocks, columns, limit, top_sample, work, plane):
+@kernel
+def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, work, plane):
     """Add the residual of quantised coefficients to some blocks of a plane, in place.
 
     Args:
-        values: int32 (n, 64) quantised coefficients, scan order.
-        step: in sixteenths; `values * step` is clamped to -limit .. limit.
-        blocks, columns, work: as in forward.
+        coefficients: int32 (m,) `64 * value + scan position` of what is not 0, block after block.
+        ends: int32 (n,) where in `coefficients` each block ends.
+        step: in sixteenths; `value * step` is clamped to -limit .. limit.
+        blocks: int32 (n,) raster indices in the block grid; columns: of the grid.
         top_sample: the largest sample; what is above it, or below 0, is clamped.
+        work: of a dtype that is wide enough, see the top.
         plane: uint8 or uint16 (height, width).
     """
     height, width = plane.shape
-    c, t = np.empty((8, 8), work.dtype), np.empty((8, 8), work.dtype)
-    for b in range(len(blocks)):
+    c, t = np.empty((8, 8 * _BATCH), work.dtype), np.empty((8, 8 * _BATCH), work.dtype)
+    kind = c.dtype.type
+    half, shift = kind(1 << (FIRST_SHIFT - 1)), kind(FIRST_SHIFT)
+    last_half, last_shift = kind(1 << (SECOND_SHIFT - 1)), kind(SECOND_SHIFT)
+    begin = 0
+    for n in range(0, len(blocks), _BATCH):
+        many = min(_BATCH, len(blocks) - n)
         c[:, :] = 0
-        for s in range(64):
-            if values[b, s] != 0:
-                c[SCAN[s] >> 3, SCAN[s] & 7] = min(max(np.int64(values[b, s]) * step, -limit), limit)
-        _columns_back(c, t)
+        for b in range(many):
+            for at in range(begin, ends[n + b]):
+                both = np.int64(coefficients[at])
+                place = np.int64(SCAN[both & 63])
+                c[place >> 3, (8 * b + (place & 7)) & _OFFSET] = min(max((both >> 6) * step, -limit), limit)
+            begin = ends[n + b]
+        _back(c, t)
         for i in range(8):
-            for j in range(8):
-                c[j, i] = (t[i, j] + (1 << (FIRST_SHIFT - 1))) >> FIRST_SHIFT
-        _columns_back(c, t)
-        y0, x0 = 8 * (blocks[b] // columns), 8 * (blocks[b] % columns)
-        for i in range(min(8, height - y0)):
-            for j in range(min(8, width - x0)):
-                v = np.int64(plane[y0 + i, x0 + j]) + ((t[j, i] + (1 << (SECOND_SHIFT - 1))) >> SECOND_SHIFT)
-                plane[y0 + i, x0 + j] = min(max(v, 0), top_sample)
+            for b in range(_BATCH):
+                for j in range(8):
+                    c[j, _BATCH * i + b] = kind(t[i, 8 * b + j] + half) >> shift
+        _back(c, t)
+        for i in range(8):
+            for b in range(_BATCH):
+                for j in range(8):
+                    c[i, 8 * b + j] = kind(t[j, _BATCH * i + b] + last_half) >> last_shift
+        for b in range(many):
+            y0, x0 = 8 * (np.int64(blocks[n + b]) // columns), 8 * (np.int64(blocks[n + b]) % columns)
+            if y0 + 8 <= height and x0 + 8 <= width:
+                for i in range(8):
+                    y, x = (y0 + i) & _OFFSET, x0 & _OFFSET
+                    for j in range(8):
+                        v = kind(c[i, 8 * b + j] + kind(plane[y, x + j]))
+                        plane[y, x + j] = min(max(v, kind(0)), kind(top_sample))
+            else:
+                for i in range(min(8, height - y0)):
+                    for j in range(min(8, width - x0)):
+                        v = np.int64(plane[y0 + i, x0 + j]) + np.int64(c[i, 8 * b + j])
+                        plane[y0 + i, x0 + j] = min(max(v, 0), top_sample)

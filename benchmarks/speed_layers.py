@@ -1,0 +1,60 @@
+"""Speed at 1 bit per pixel against Pillow's JPEG, one thread: `python -m benchmarks.speed_layers [--data DIR]`.
+
+Grey, 12 MP, in memory; the peer has the least quality that reaches the same size. Timed as in benchmarks.speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from time import perf_counter
+
+from PIL import Image
+
+from benchmarks import RESULTS, codec, one_thread, run
+from benchmarks.pictures import add_data_option, data_folder, read
+from benchmarks.speed import PAIRS, jpeg, pairs, unjpeg
+
+BPP = 1.0
+REGION_SIDE = 256
+REGION_BUDGET = 20000
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_data_option(parser)
+    options = parser.parse_args(arguments)
+    onboard = codec()
+    grey = read(data_folder(options.data) / "big" / "caliterra_gray_4000x3000.png")
+    image = Image.fromarray(grey)
+    theirs = next(d for q in range(20, 101) if 8 * len(d := jpeg(image, q)) >= BPP * grey.size)
+    quality = next(q for q in range(20, 101) if jpeg(image, q) == theirs)
+    data = onboard.compress(grey, bpp=BPP)
+    rows = [("encode to a budget", *pairs(partial(onboard.compress, grey, bpp=BPP), partial(jpeg, image, quality)))]
+    for enhance in ("plain", "linear"):
+        ours = partial(onboard.decompress, data, enhance=enhance)
+        rows.append((f"decode {enhance}", *pairs(ours, partial(unjpeg, theirs))))
+    preview = onboard.compress(grey, bpp=0.05)
+    region = (grey.shape[1] // 2, grey.shape[0] // 3, REGION_SIDE, REGION_SIDE)
+    times = []
+    for _ in range(PAIRS):
+        began = perf_counter()
+        onboard.refine(grey, preview, budget=REGION_BUDGET, regions=[region])
+        times.append(perf_counter() - began)
+    lines = [
+        f"| what, 12 MP grey, {BPP:g} bpp, one thread | ours ms | peer ms | peer / ours |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {what}, JPEG quality {quality} | {a:.1f} | {b:.1f} | {ratio:.2f} |" for what, a, b, ratio in rows]
+    lines += [
+        "",
+        f"A region of {REGION_SIDE}x{REGION_SIDE} refined to {REGION_BUDGET} bytes: {1e3 * min(times):.0f} ms.",
+    ]
+    print("\n".join(lines))
+    (RESULTS / "speed_layers.md").write_text("# Speed of the layers\n\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    one_thread()
+    sys.exit(run(main, sys.argv[1:]))
