@@ -18,8 +18,9 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from onboard.decoder import Decoding
+from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
 from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
 from onboard.ground.refined import Refined
@@ -101,21 +102,25 @@ def decode_neural(
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     nets = [_net(name, part, d.model_id) for part in _parts(d)]
     kept = None
+    busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
     if d.scale_log2 == 0:
-        view, plain[0], kept = _with_layers(decoding, seen[0], plain[0], refined if luma_has_layers(d) else None)
+        view, busy[0], plain[0], kept = _with_layers(
+            decoding, seen[0], busy[0], plain[0], refined if luma_has_layers(d) else None
+        )
     else:
         view = seen[0].__getitem__
-    jobs = [_Job(nets[0], view, seen[0].shape[:2], plain[:1], d.scale_log2)]
+    still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
+    jobs = [_Job(nets[0], view, still[0], plain[:1], d.scale_log2)]
     if len(plain) > 1:
-        both = chroma_features(seen)
-        jobs.append(_Job(nets[1], both.__getitem__, both.shape[:2], plain[1:], d.scale_log2 + 1))
-    total = sum(len(_tiles(*job.grid)) for job in jobs)
+        all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
+        jobs.append(_Job(nets[1], chroma_features(seen).__getitem__, all_still, plain[1:], d.scale_log2 + 1))
+    total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
     for job in jobs:
         shown_log2 = max(job.coded_log2 - 1, 0)
         height, width = shape_at(d, shown_log2)
-        shown = [_base(base, d, job.coded_log2, job.grid) for base in job.bases]
+        shown = [_base(base, d, job.coded_log2, job.still.shape) for base in job.bases]
         for area, corrections in _corrections(job):
             done += 1
             for plane, correction in zip(shown, corrections, strict=True):
@@ -136,19 +141,21 @@ View = Callable[[Part], np.ndarray]
 
 @dataclass(frozen=True)
 class _Job:
-    """Planes that a net makes together: what it sees, the size of their block grid, and what it corrects."""
+    """Planes that a net makes together: what it sees, which blocks stay as they are (bool, rows x columns), and what it
+    corrects."""
 
     net: Net
     view: View
-    grid: tuple[int, int]
+    still: np.ndarray
     bases: list[np.ndarray]
     coded_log2: int
 
 
 def _with_layers(
-    decoding: Decoding, seen: np.ndarray, plain: np.ndarray, refined: Refined | None
-) -> tuple[View, np.ndarray, np.ndarray]:
-    """What the luma net sees, what it corrects, and the samples (bool) that stay as the higher layers have them."""
+    decoding: Decoding, seen: np.ndarray, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
+) -> tuple[View, np.ndarray, np.ndarray, np.ndarray]:
+    """What the luma net sees, the blocks (bool) that more than a first latent describes, what the net corrects, and the
+    samples (bool) that stay as the higher layers have them."""
     over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(seen.shape[:2], np.uint8))
     added, steps = added_by_layers(decoding, over, reached)
 
@@ -157,7 +164,28 @@ def _with_layers(
 
     kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
     base = np.where(spread_blocks(reached > 0, over.shape), over, plain)
-    return view, base, spread_blocks(kept, over.shape)
+    if added is not None:
+        rows, columns = busy.shape
+        busy = busy | added.reshape(rows, BLOCK, columns, BLOCK).any((1, 3))
+    return view, busy, base, spread_blocks(kept, over.shape)
+
+
+def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
+    """Blocks around which, two blocks far, everything is one flat tone, so that there is nothing to go by: bool grid.
+
+    A net would still move the tone a little, by what training pictures have in the mean; drawings are better off
+    without.
+    """
+    first = latents.first.reshape(latents.rows, latents.columns)
+    low = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5)).min((2, 3))
+    high = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5)).max((2, 3))
+    return (low == high) & ~sliding_window_view(np.pad(busy, 2), (5, 5)).any((2, 3))
+
+
+def _halved(still: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Of squares of 2x2 blocks, whether all that there are are still."""
+    padded = np.pad(still, [(0, 2 * n - m) for n, m in zip(shape, still.shape, strict=True)], constant_values=True)
+    return np.asarray(padded.reshape(shape[0], 2, shape[1], 2).all((1, 3)))
 
 
 def _pixels(part: Part, side: int) -> Part:
@@ -166,7 +194,7 @@ def _pixels(part: Part, side: int) -> Part:
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
 
 
-def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tuple[int, int]) -> np.ndarray:
+def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tuple[int, ...]) -> np.ndarray:
     """What the nets correct: the plane as coded, or enlarged once, with its edges repeated up to whole blocks."""
     side = BLOCK
     if coded_log2:
@@ -177,13 +205,14 @@ def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tu
 
 def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
     """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
-    rows, columns = job.grid
+    rows, columns = job.still.shape
     radius, planes = job.net.radius, len(job.bases)
     for y, x in _tiles(rows, columns):
         top, left = max(y - radius, 0), max(x - radius, 0)
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)
         part = slice(top, min(bottom + radius, rows)), slice(left, min(right + radius, columns))
         out = job.net.run(job.view(part))[y - top : bottom - top, x - left : right - left]
+        out = np.where(job.still[y:bottom, x:right, None], np.float32(0), out)
         side = round((out.shape[2] / planes) ** 0.5)
         pixels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
         area = _pixels((slice(y, bottom), slice(x, right)), side)
