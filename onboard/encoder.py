@@ -18,6 +18,7 @@ from onboard.kernels.entropy import SLACK, UNITS, code_first, code_rest
 from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
+from onboard.packer import Packer
 from onboard.planes import Phase, block_grid, phases, plane_count, strips
 from onboard.wire import (
     CRC,
@@ -33,16 +34,13 @@ from onboard.wire import (
     Section,
     header_size,
     pack,
-    section_header,
 )
 
-LENGTH_FIELD = 2
 LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
 SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
-LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a packet that already has one
 
 
 @dataclass(frozen=True)
@@ -331,65 +329,6 @@ def _check_packet_size(
     least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
     if not least <= packet_size <= MAX_PACKET:
         raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
-
-
-class Packer:
-    """Fills packets with sections, in order."""
-
-    def __init__(
-        self,
-        description: Description,
-        index: int,
-        packet_size: int,
-        extensions: tuple[Extension, ...],
-        reserve: tuple[int, int] = (0, 0),
-    ) -> None:
-        self._overhead = header_size(description, extensions) + CRC.size
-        self._reserve = reserve  # of packets that begin with layer 0, and above
-        self._packet = Packet(description, index, (), extensions)
-        self._size = packet_size
-        self._sections: list[Section] = []
-        self._free = 0
-        self._done: list[Packet] = []
-
-    def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
-        """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
-        while True:
-            if not self._sections:
-                self._free = self._size - self._overhead - self._reserve[layer > LAYER_FIRST]
-            room = self._free - len(section_header(plane, layer, phase, begin, None))
-            if self._sections:
-                room -= LENGTH_FIELD
-            if room >= LEAST_ROOM or not self._sections:
-                return room
-            self._flush()
-
-    def add(self, section: Section, plane_done: bool) -> None:
-        """Put a section in the packet; one that does not end its plane has filled the packet."""
-        head = section_header(section.plane, section.layer, section.phase, section.first, None)
-        self._free -= len(head) + len(section.payload) + (LENGTH_FIELD if self._sections else 0)
-        self._sections.append(section)
-        if not plane_done:
-            self._flush()
-
-    def flush_started(self) -> bool:
-        """Close the packet if it has sections; True when there was one to close."""
-        if not self._sections:
-            return False
-        self._flush()
-        return True
-
-    def packed(self) -> list[bytes]:
-        """All packets, serialised."""
-        return [pack(p) for p in self.finish()]
-
-    def finish(self) -> list[Packet]:
-        self.flush_started()
-        return self._done
-
-    def _flush(self) -> None:
-        self._done.append(replace(self._packet, sections=tuple(self._sections)))
-        self._sections = []
 
 
 def _sections(

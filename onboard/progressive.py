@@ -15,8 +15,9 @@ from functools import cached_property
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, Job, Packer
+from onboard.encoder import Effort, Job
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS
+from onboard.packer import Packer
 from onboard.planes import enlarge, plane_count, strips
 from onboard.rate import Job as RateJob
 from onboard.rate import fit_budget

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onboard.encoder import Packer
 from onboard.errors import InputError
 from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
 from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
@@ -18,6 +17,7 @@ from onboard.kernels.lossless import code_lossless
 from onboard.kernels.refine import SET_SYMBOLS
 from onboard.kernels.refine_code import SLACK, code_refinement, count_refinement
 from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
+from onboard.packer import Packer
 from onboard.planes import strips
 from onboard.reference import (
     Rect,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Packer
 from onboard.errors import BudgetError, InputError
 from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, NORMATIVE
+from onboard.packer import Packer
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
 from onboard.refiner import Grain, Part, PartCoder, lossless_planes, lossless_sections, source_planes

@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from onboard.encoder import Packer
 from onboard.errors import InputError
 from onboard.kernels.entropy import MAX_FIRST, MAX_REST, SLACK, UNITS, code_first, code_rest, parse_first, parse_rest
 from onboard.missing import MissingMap, Run
 from onboard.model import Model
+from onboard.packer import Packer
 from onboard.planes import block_grid, phases, plane_count
 from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, QUAD, Description, Extension, Packet, Section
 

@@ -31,9 +31,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onboard.encoder import LENGTH_FIELD, Effort, analyse_picture, threshold_energy
+from onboard.encoder import Effort, analyse_picture, threshold_energy
 from onboard.errors import InputError
 from onboard.model import Model
+from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
 from onboard.stream_rate import LEAST_BITS, OPEN_BITS, Rate
