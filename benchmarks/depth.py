@@ -17,16 +17,16 @@ import numpy as np
 
 from benchmarks import RESULTS, BenchmarkError, run
 from benchmarks.rd import table
-from onboard.ground.features import CHANNELS
+from onboard.ground.features import REFINED_CHANNELS
 
 LAYERS = (3, 5, 7, 10)
-PARAMETERS = 400_000
+PARAMETERS = 500_000
 SIDE = 64  # blocks a side of the timed pass
 
 
 def width_for(layers: int, parameters: int) -> int:
     """Channels with which a luma net of so many layers has about so many parameters."""
-    a, b, c = 9 * (layers - 2), 9 * (CHANNELS + 64), 9 * CHANNELS * 64 - parameters
+    a, b, c = 9 * (layers - 2), 9 * (REFINED_CHANNELS + 64), 9 * REFINED_CHANNELS * 64 - parameters
     return round((-b + (b * b - 4 * a * c) ** 0.5) / (2 * a))
 
 

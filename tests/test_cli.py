@@ -45,7 +45,7 @@ def test_a_preview_is_made_decoded_and_compared(png: Path, tmp_path: Path, capsy
     assert found["received"] == 1.0
     with Image.open(out) as image:
         assert image.size == (170, 120)
-        assert image.text["onboard:decoder"] == "linear"
+        assert image.text["onboard:decoder"] == found["decoder"]
         assert image.text["onboard:received"] == "1.0000"
     with Image.open(mask) as image:
         assert image.size == (22, 15)
