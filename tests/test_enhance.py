@@ -114,6 +114,21 @@ def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert "over the plain decoder" in capsys.readouterr().err
 
 
+def test_training_can_start_from_a_shipped_net() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install '.[ground]'")
+    from training.enhance import weights_of
+    from training.nets import Net, Shape
+
+    (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
+    weights = weights_of(path)
+    net = Net(Shape(PARTS["luma"].inputs, 64, len(weights["enter.weight"]), int(path.stem.split("-r")[1])))
+    assert {name for name in net.state_dict() if name.endswith("weight")} == set(weights)
+    net.grow_from(weights)
+    assert torch.equal(net.body[3].weight, weights["body.3.weight"])
+    assert float(net.leave.weight.detach().abs().mean()) > 0.001
+
+
 def test_what_training_lacks_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
     enhance.add_argument("--net", choices=("small", "large"), default="small", help="how large (default small)")
     enhance.add_argument("--part", choices=("luma", "doubled", "chroma"), default="luma", help="which of its parts")
-    enhance.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with the weights of another net")
+    enhance.add_argument("--start", type=Path, metavar="NET", help="begin with a checkpoint's or .tflite's weights")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
     enhance.add_argument("--loss", choices=("mse", "hybrid"), default="mse", help="hybrid: with SSIM, for looks")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -144,7 +145,7 @@ def train_part(
         "crops": plan.crops,
         "seed": plan.seed,
     }
-    run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, load(start)["mean"] if start else None)
+    run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, weights_of(start) if start else None)
     if out.exists():
         run.resume(load(out))
     training, rest = split(find(folders))
@@ -185,6 +186,30 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
         likeness = [_ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
         gains.setdefault(f"{e.kind}_ssim", []).append(float(likeness[0] - likeness[1]))
     return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Weights to start from: a checkpoint's, or a shipped .tflite's, without biases. Raises InputError."""
+    if path.suffix != ".tflite":
+        return dict(load(path)["mean"])
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        net = Interpreter(model_content=path.read_bytes(), experimental_preserve_all_tensors=True)
+        net.allocate_tensors()
+        details = net.get_tensor_details()
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: not a net of this project ({e})") from None
+    weights: dict[str, Tensor] = {}
+    for tensor in details:
+        named = re.search(r"Conv_(\w+);\d*$", tensor["name"])
+        if named and len(tensor["shape"]) == 4 and tensor["dtype"] == np.float16:
+            layer = f"body.{named[1]}" if named[1].isdigit() else named[1]
+            value = net.get_tensor(tensor["index"]).astype(np.float32).transpose(0, 3, 1, 2)
+            weights[f"{layer}.weight"] = torch.from_numpy(value.reshape(len(value), -1).copy())
+    if "enter.weight" not in weights:
+        raise InputError(f"{path}: not a net of this project with 16-bit weights")
+    return weights
 
 
 def _planes(blocks: np.ndarray | Tensor, side: int) -> Tensor:
