@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
-    enhance.add_argument("--net", choices=("small", "large"), default="small", help="how large (default small)")
+    enhance.add_argument("--net", choices=("small",), default="small", help="which net (default small)")
     enhance.add_argument("--part", choices=("luma", "doubled", "chroma"), default="luma", help="which of its parts")
     enhance.add_argument("--start", type=Path, metavar="NET", help="begin with a checkpoint's or .tflite's weights")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
@@ -165,6 +165,7 @@ def enhance_command(options: argparse.Namespace) -> int:
 
 def export_nets_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
+    _need("ai_edge_quantizer")
     from training.enhance import load, report_of
     from training.export_tflite import export_net, net_name
 
@@ -180,6 +181,7 @@ def export_nets_command(options: argparse.Namespace) -> int:
 
 def export_units_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
+    _need("ai_edge_quantizer")
     from training.export_tflite import export_units
 
     model = _model(options.model)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from onboard.errors import InputError
 from onboard.model import Model
 from onboard.wire import BLOCK
-from training.examples import PARTS, Batch, Example, Pool, pictures_of, to_blocks, validation
+from training.examples import CROP, PARTS, Batch, Example, Pool, pictures_of, to_blocks, validation
 from training.nets import Net, Shape
 from training.pictures import find, split
 
@@ -39,7 +39,6 @@ SIZES = {  # width, layers
     ("small", "luma"): (96, 10),
     ("small", "doubled"): (96, 10),
     ("small", "chroma"): (64, 8),
-    ("large", "luma"): (96, 22),
 }
 SSIM_WEIGHT = 0.3  # of the hybrid loss
 
@@ -135,6 +134,10 @@ def train_part(
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train one part of a net until its plan is fulfilled, from `out` on if that exists; returns its report."""
+    if min(plan.steps, plan.crops) < 1:
+        raise InputError(f"{plan.steps} steps of {plan.crops} crops: both must be at least 1")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: the folder does not exist")
     part, (width, layers) = PARTS[part_name], SIZES[name, part_name]
     about = {
         "net": name,
@@ -147,10 +150,17 @@ def train_part(
     }
     run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, weights_of(start) if start else None)
     if out.exists():
-        run.resume(load(out))
+        state = load(out)
+        if any(state["about"][key] != about[key] for key in ("net", "part", "model")):
+            raise InputError(f"{out}: holds another net than the one to be trained; give another --out")
+        run.resume(state)
     training, rest = split(find(folders))
-    pool = Pool(pictures_of(training, part), model, part, plan.seed + run.step)
-    checks = validation(pictures_of(rest, part)[::CHECK_SHARE], model, part)
+    pictures, unseen = pictures_of(training, part), pictures_of(rest, part)[::CHECK_SHARE]
+    if not (pictures and unseen):
+        least = CROP * part.side
+        raise InputError(f"too few pictures of at least {least}x{least}: every tenth picture is kept for validation")
+    pool = Pool(pictures, model, part, plan.seed + run.step)
+    checks = validation(unseen, model, part)
     total, began, first = 0.0, time.monotonic(), run.step
     while run.step < plan.steps:
         total += run.learn(pool.batch(plan.crops))
@@ -195,7 +205,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        net = Interpreter(model_content=path.read_bytes(), experimental_preserve_all_tensors=True)
+        net = Interpreter(model_content=path.read_bytes())
         net.allocate_tensors()
         details = net.get_tensor_details()
     except (OSError, ValueError) as e:
@@ -237,7 +247,10 @@ def save(run: Run, path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """A checkpoint. Raises InputError."""
     try:
-        return dict(torch.load(path, weights_only=True))
+        state = torch.load(path, weights_only=True)
+        if not (isinstance(state, dict) and {"about", "shape", "mean"} <= set(state)):
+            raise ValueError("something else")
+        return state
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as e:
         raise InputError(f"{path}: not a checkpoint of this command ({str(e).splitlines()[0]})") from None
 

@@ -78,11 +78,16 @@ def _shipped(model_id: int) -> Neighbours | None:
     return parse_neighbours(path.read_bytes()) if path.is_file() else None
 
 
-def decode_linear(decoding: Decoding, neighbours: Neighbours) -> list[np.ndarray]:
-    """Every plane at full size: uint8 (height, width). What is coded smaller is doubled by the matrices themselves."""
+def decode_linear(decoding: Decoding, neighbours: Neighbours, first: int = 0) -> list[np.ndarray]:
+    """The planes from number `first` on at full size: uint8 (height, width).
+
+    What is coded smaller is doubled by the matrices themselves.
+    """
     description = decoding.description
     planes = []
     for i, (state, p) in enumerate(zip(decoding.planes, decoding.latents(), strict=True)):
+        if i < first:
+            continue
         at = neighbours.nearest(decoding.model.plane_index(state.usual_index(), i))
         coded_log2 = plane_log2(description, i)
         log2 = max(coded_log2 - 1, 0)

@@ -1,8 +1,8 @@
 """The neural decoders (display only): what they add to the plain reconstruction, run by LiteRT tile by tile.
 
 A net sees the received latents on the block grid (features.py) and is made of 3x3 convolutions only. So a tile with
-enough blocks around it gives the very values that the whole plane would give, and memory does not grow with the
-picture.
+enough blocks around it gives the very values that the whole plane would give, and what a net takes in memory does not
+grow with the picture.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from onboard.errors import ModelError
 from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
-from onboard.planes import enlarge, plane_count, shape_at
+from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
 NETS = ("small",)
@@ -33,6 +34,8 @@ PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its s
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
 TILE = 96  # blocks a side that one run of a net yields
+
+_LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
 
 # (tiles done, tiles in all)
 Progress = Callable[[int, int], None]
@@ -50,17 +53,21 @@ class Net:
 
     interpreter: Any
     radius: int
+    _shape: tuple[int, ...] = ()  # that memory has been allocated for
 
     def run(self, seen: np.ndarray) -> np.ndarray:
-        """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs)."""
-        (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-        if tuple(given["shape"]) != (1, *seen.shape):
-            with _hushed():
-                self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
-                self.interpreter.allocate_tensors()
-        self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
-        self.interpreter.invoke()
-        return np.asarray(self.interpreter.get_tensor(made["index"])[0])
+        """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs). One thread at a time."""
+        with _LOCK:
+            (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+            if self._shape != seen.shape:
+                self._shape = ()
+                with _hushed():
+                    self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
+                    self.interpreter.allocate_tensors()
+                self._shape = seen.shape
+            self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
+            self.interpreter.invoke()
+            return np.asarray(self.interpreter.get_tensor(made["index"])[0])
 
 
 def unavailable(name: str, description: Description) -> str | None:
@@ -69,15 +76,13 @@ def unavailable(name: str, description: Description) -> str | None:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
-    if any(_path(name, part, description.model_id) is None for part in _parts(description)):
+    if _path(name, _luma_part(description), description.model_id) is None:
         return f"no {name} net for model {description.model_id:04x}"
     return None
 
 
-def _parts(description: Description) -> list[str]:
-    """The parts of a net that a picture needs."""
-    luma = "doubled" if description.scale_log2 else "luma"
-    return [luma, "chroma"] if plane_count(description.colour) > 1 else [luma]
+def _luma_part(description: Description) -> str:
+    return "doubled" if description.scale_log2 else "luma"
 
 
 def luma_has_layers(description: Description) -> bool:
@@ -88,10 +93,13 @@ def luma_has_layers(description: Description) -> bool:
 def decode_neural(
     decoding: Decoding,
     name: str,
+    otherwise: Callable[[], list[np.ndarray]],
     refined: Refined | None = None,
     progress: Progress | None = None,
 ) -> list[np.ndarray]:
     """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
+
+    Chroma comes from `otherwise`, which makes all planes in another way, when there is no net for it.
 
     Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
     all other blocks with higher layers stay as these have them.
@@ -100,7 +108,6 @@ def decode_neural(
     latents = decoding.latents()
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    nets = [_net(name, part, d.model_id) for part in _parts(d)]
     kept = None
     busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
     if d.scale_log2 == 0:
@@ -110,10 +117,12 @@ def decode_neural(
     else:
         view = seen[0].__getitem__
     still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
-    jobs = [_Job(nets[0], view, still[0], plain[:1], d.scale_log2)]
-    if len(plain) > 1:
+    jobs = [_Job(_net(name, _luma_part(d), d.model_id), view, still[0], plain[:1], d.scale_log2)]
+    chroma_net = len(plain) > 1 and _path(name, "chroma", d.model_id) is not None
+    if chroma_net:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
-        jobs.append(_Job(nets[1], chroma_features(seen).__getitem__, all_still, plain[1:], d.scale_log2 + 1))
+        net = _net(name, "chroma", d.model_id)
+        jobs.append(_Job(net, chroma_features(seen).__getitem__, all_still, plain[1:], d.scale_log2 + 1))
     total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
@@ -131,7 +140,7 @@ def decode_neural(
         planes += [enlarge(plane[:height, :width], d, shown_log2) for plane in shown]
     if kept is not None:
         planes[0][kept] = plain[0][kept]
-    return planes
+    return planes if chroma_net or len(plain) == 1 else planes + otherwise()[1:]
 
 
 # rows and columns of a block grid, and the features of such a part
@@ -211,6 +220,9 @@ def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
         top, left = max(y - radius, 0), max(x - radius, 0)
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)
         part = slice(top, min(bottom + radius, rows)), slice(left, min(right + radius, columns))
+        if job.still[y:bottom, x:right].all():
+            yield _pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
+            continue
         out = job.net.run(job.view(part))[y - top : bottom - top, x - left : right - left]
         out = np.where(job.still[y:bottom, x:right, None], np.float32(0), out)
         side = round((out.shape[2] / planes) ** 0.5)
@@ -225,13 +237,12 @@ def _tiles(rows: int, columns: int) -> list[tuple[int, int]]:
 
 
 def _path(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
-    """File and radius of a part of a net. A net without a part of its own has that of the small one."""
-    for net in dict.fromkeys((name, NETS[0])):
-        pattern = re.escape(f"{net}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
-        for entry in (files("onboard.ground") / "models").iterdir():
-            found = re.fullmatch(pattern, entry.name)
-            if found:
-                return entry, int(found[1])
+    """File and radius of a part of a net."""
+    pattern = re.escape(f"{name}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
+    for entry in (files("onboard.ground") / "models").iterdir():
+        found = re.fullmatch(pattern, entry.name)
+        if found:
+            return entry, int(found[1])
     return None
 
 
@@ -243,14 +254,23 @@ def _net(name: str, part: str, model_id: int) -> Net:
     if found is None:
         raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
     path, radius = found
-    return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
+    try:
+        return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
+    except (ValueError, RuntimeError) as e:
+        raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
 
 
 @contextmanager
 def _hushed() -> Iterator[None]:
     """No standard error: LiteRT announces there how it will run, and has no switch for that."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

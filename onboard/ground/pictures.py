@@ -149,14 +149,14 @@ def decode_picture(
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
     used, why = _choose(enhance, description, store.neighbours)
+    neighbours = find_neighbours(description.model_id, store.neighbours)
+    linear = decoding.plain_full if neighbours is None else partial(decode_linear, decoding, neighbours)
     if used == "plain":
         make_base = decoding.plain_full
     elif used == "linear":
-        neighbours = find_neighbours(description.model_id, store.neighbours)
-        assert neighbours is not None
-        make_base = partial(decode_linear, decoding, neighbours)
+        make_base = linear
     else:
-        make_base = partial(decode_neural, decoding, used, refined, progress)
+        make_base = partial(decode_neural, decoding, used, linear, refined, progress)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
