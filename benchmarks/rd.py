@@ -37,7 +37,7 @@ _AUTO_RATES = (0.02, 0.028, 0.038, *TABLE_RATES, 0.07, 0.26, 0.36, 0.5)
 _KEYS = ("psnr", "ssim", "ms_ssim")
 _ALL = "all"
 _COLOURS = {"jpeg": "tab:gray", "webp": "tab:green", "jpeg2000": "tab:orange", "avif": "tab:red", "jpegxl": "tab:brown"}
-_OUR_COLOURS = {"plain": "tab:cyan", "linear": "tab:blue", "small": "tab:purple", "large": "tab:pink"}
+_OUR_COLOURS = {"plain": "tab:cyan", "linear": "tab:blue", "small": "tab:purple"}
 
 Curves = dict[str, list[metrics.Point]]
 Record = dict[str, Any]

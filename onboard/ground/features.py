@@ -11,10 +11,21 @@ from onboard.wire import BLOCK, MAX_INDEX
 
 CHANNELS = 12
 REFINED_CHANNELS = CHANNELS + BLOCK * BLOCK + 2
+CHROMA_CHANNELS = 6 * CHANNELS  # Cb, Cr and four blocks of Y
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
 COEFFICIENT_UNIT = 64.0
 STEP_MIDDLE, STEP_UNIT = 80.0, 40.0
+
+
+def _dct() -> np.ndarray:
+    """The orthonormal DCT-II of eight samples, float32 (8, 8)."""
+    k, n = np.mgrid[:BLOCK, :BLOCK]
+    rows = np.cos(np.pi * k * (2 * n + 1) / (2 * BLOCK)) * np.sqrt(np.where(k == 0, 1, 2) / BLOCK)
+    return rows.astype(np.float32)
+
+
+DCT = _dct()
 
 
 def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
@@ -83,19 +94,6 @@ def refined_features(seen: np.ndarray, added: np.ndarray | None, steps: np.ndarr
         out[..., -2] = steps != NO_STEP
         out[..., -1] = np.where(steps != NO_STEP, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)
     return out
-
-
-def _dct() -> np.ndarray:
-    """The orthonormal DCT-II of eight samples, float32 (8, 8)."""
-    k, n = np.mgrid[:BLOCK, :BLOCK]
-    rows = np.cos(np.pi * k * (2 * n + 1) / (2 * BLOCK)) * np.sqrt(np.where(k == 0, 1, 2) / BLOCK)
-    return rows.astype(np.float32)
-
-
-DCT = _dct()
-
-
-CHROMA_CHANNELS = 6 * CHANNELS
 
 
 def chroma_features(seen: list[np.ndarray]) -> np.ndarray:

@@ -108,16 +108,14 @@ def decode_neural(
     latents = decoding.latents()
     plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    kept = None
     busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
+    view: View = seen[0].__getitem__
+    kept = np.zeros_like(busy[0])
     if d.scale_log2 == 0:
-        view, busy[0], plain[0], kept = _with_layers(
-            decoding, seen[0], busy[0], plain[0], refined if luma_has_layers(d) else None
-        )
-    else:
-        view = seen[0].__getitem__
+        over = refined if luma_has_layers(d) else None
+        view, busy[0], plain[0], kept = _with_layers(decoding, seen[0], busy[0], plain[0], over)
     still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
-    jobs = [_Job(_net(name, _luma_part(d), d.model_id), view, still[0], plain[:1], d.scale_log2)]
+    jobs = [_Job(_net(name, _luma_part(d), d.model_id), view, still[0] | kept, plain[:1], d.scale_log2)]
     chroma_net = len(plain) > 1 and _path(name, "chroma", d.model_id) is not None
     if chroma_net:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
@@ -138,8 +136,6 @@ def decode_neural(
             if progress is not None:
                 progress(done, total)
         planes += [enlarge(plane[:height, :width], d, shown_log2) for plane in shown]
-    if kept is not None:
-        planes[0][kept] = plain[0][kept]
     return planes if chroma_net or len(plain) == 1 else planes + otherwise()[1:]
 
 
@@ -164,7 +160,7 @@ def _with_layers(
     decoding: Decoding, seen: np.ndarray, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
 ) -> tuple[View, np.ndarray, np.ndarray, np.ndarray]:
     """What the luma net sees, the blocks (bool) that more than a first latent describes, what the net corrects, and the
-    samples (bool) that stay as the higher layers have them."""
+    blocks (bool) that stay as the higher layers have them."""
     over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(seen.shape[:2], np.uint8))
     added, steps = added_by_layers(decoding, over, reached)
 
@@ -176,7 +172,7 @@ def _with_layers(
     if added is not None:
         rows, columns = busy.shape
         busy = busy | added.reshape(rows, BLOCK, columns, BLOCK).any((1, 3))
-    return view, busy, base, spread_blocks(kept, over.shape)
+    return view, busy, base, kept
 
 
 def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
@@ -186,9 +182,8 @@ def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
     without.
     """
     first = latents.first.reshape(latents.rows, latents.columns)
-    low = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5)).min((2, 3))
-    high = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5)).max((2, 3))
-    return (low == high) & ~sliding_window_view(np.pad(busy, 2), (5, 5)).any((2, 3))
+    around = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5))
+    return (around.min((2, 3)) == around.max((2, 3))) & ~sliding_window_view(np.pad(busy, 2), (5, 5)).any((2, 3))
 
 
 def _halved(still: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
