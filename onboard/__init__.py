@@ -18,6 +18,7 @@ from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, default_model, find_model, load_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture, choose_window
+from onboard.scan import scan
 from onboard.stream_parity import Group
 from onboard.wire import (
     LOSSLESS_QUALITY,
@@ -34,7 +35,6 @@ from onboard.wire import (
     Window,
     index_of,
     quality_of,
-    scan,
 )
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from onboard.errors import InputError
 from onboard.framing import FRAMINGS, frame
 from onboard.image_io import STDIO, read_bytes
 from onboard.model import find_model, load_model
-from onboard.wire import MAGIC, MAX_PACKET, pack, scan
+from onboard.scan import scan
+from onboard.wire import MAGIC, MAX_PACKET, pack
 
 
 def add_radio(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,8 @@ from onboard.errors import OnboardError
 from onboard.framing import FRAMINGS, frame
 from onboard.ground.pictures import Store, decode_picture
 from onboard.ground.unframe import unframe
-from onboard.wire import CRC, HEADER, LENGTH, Kind, pack, scan
+from onboard.scan import scan
+from onboard.wire import CRC, HEADER, LENGTH, Kind, pack
 from tests.make_vectors import colour_scene, deep_scene, scene
 
 MAX_PIXELS = 1 << 16  # of a picture; a damaged header may claim 65535 x 65535

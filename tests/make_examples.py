@@ -13,8 +13,9 @@ from onboard.decoder import Decoding
 from onboard.layer_header import LAYER_STEPS, unpack_header
 from onboard.layers import Layers
 from onboard.model import default_model
+from onboard.scan import scan
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS
-from onboard.wire import pack, scan
+from onboard.wire import pack
 from tests.make_vectors import colour_scene, scene
 
 FORMAT = Path(onboard.__file__).parent / "FORMAT.md"

@@ -87,7 +87,8 @@ def test_a_lost_packet_gives_a_picture_and_status_one(
 
 def test_order_duplicates_and_files_do_not_matter(png: Path, tmp_path: Path) -> None:
     assert compress(["-q", str(png), "--packet", "90", "--quality", "50", "-o", str(tmp_path / "a.obp")]) == 0
-    from onboard.wire import pack, scan
+    from onboard.scan import scan
+    from onboard.wire import pack
 
     packets = [pack(p) for p in scan((tmp_path / "a.obp").read_bytes())[0]]
     (tmp_path / "b.obp").write_bytes(b"".join(packets[::-1][: len(packets) // 2 + 3]))

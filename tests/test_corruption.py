@@ -7,7 +7,8 @@ import pytest
 
 import onboard
 from onboard.errors import OnboardError
-from onboard.wire import CRC, pack, scan, unpack
+from onboard.scan import scan
+from onboard.wire import CRC, pack, unpack
 from tests.make_vectors import colour_scene, scene
 
 SMALL = onboard.compress(scene(40, 61, 1), quality=30, packet_size=64)

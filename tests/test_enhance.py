@@ -13,7 +13,7 @@ from onboard.decoder import Decoding
 from onboard.encoder import Effort
 from onboard.ground.features import CHANNELS, features
 from onboard.model import Model
-from onboard.wire import scan
+from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
 from training.examples import CROP, NO_LOSS, PARTS, Loss, Pool, lost, make, to_blocks

@@ -16,6 +16,7 @@ import onboard
 from onboard.erasure import MAX_GROUP, Protection, parity_packets, parity_rows, protect, spread
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.recover import recover
+from onboard.scan import scan
 from onboard.wire import (
     ERASURE,
     PARITY,
@@ -28,7 +29,6 @@ from onboard.wire import (
     Section,
     Window,
     pack,
-    scan,
     unpack,
 )
 from tests.make_vectors import deep_scene, scene

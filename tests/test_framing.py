@@ -16,7 +16,7 @@ from onboard.errors import InputError
 from onboard.framing import address, frame, kiss_frame, space_packet, ui_frame
 from onboard.ground.cli import main as decode
 from onboard.ground.unframe import kiss_payloads, strip_ax25, unframe
-from onboard.wire import scan
+from onboard.scan import scan
 from tests.make_vectors import scene
 from tests.test_cli import one_line
 from tests.test_erasure import split

@@ -15,7 +15,8 @@ import pytest
 
 import onboard
 from onboard.layer_header import FIRST_REFINEMENT, unpack_header
-from onboard.wire import CRC, PARITY, Kind, scan
+from onboard.scan import scan
+from onboard.wire import CRC, PARITY, Kind
 from tests.make_vectors import colour_scene, deep_scene, scene
 
 STREAMS = {

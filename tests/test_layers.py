@@ -19,8 +19,9 @@ from onboard.planes import phase_order
 from onboard.reference import find_grid, phase_grid, value_limit, work_arrays
 from onboard.refiner import thresholds
 from onboard.request import rectangles
+from onboard.scan import scan
 from onboard.tables import lossless_codes, pack_tables, parse_tables, refinement_codes, refinement_parser
-from onboard.wire import pack, scan
+from onboard.wire import pack
 from tests import reference_layers as twin
 from tests.pictures import checkerboard, colourful, deep, gradient, noise, texture
 

@@ -21,7 +21,7 @@ from onboard.framing import frame
 from onboard.ground.listen import Listener, listen
 from onboard.ground.pictures import Store, decode_picture
 from onboard.ground.unframe import LONGEST_FRAME, Unframer
-from onboard.wire import scan
+from onboard.scan import scan
 from tests.make_vectors import scene
 from tests.test_erasure import split
 

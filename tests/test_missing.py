@@ -15,7 +15,8 @@ from onboard.errors import InputError
 from onboard.missing import MissingMap, lines, map_of, map_text, parse_map, read_map
 from onboard.model import default_model
 from onboard.resend import resend
-from onboard.wire import Colour, Description, pack, scan
+from onboard.scan import scan
+from onboard.wire import Colour, Description, pack
 from tests.make_vectors import colour_scene, scene
 from tests.test_erasure import split
 

@@ -7,7 +7,7 @@ import pytest
 
 import onboard
 from onboard.errors import BudgetError, InputError
-from onboard.wire import scan
+from onboard.scan import scan
 from tests.make_vectors import colour_scene, scene
 
 NOISE = np.random.default_rng(4).integers(0, 256, (130, 171), np.uint8)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from onboard import compress_stream, decompress
 from onboard.errors import InputError
+from onboard.scan import scan
 from onboard.stream import CLOSE_FINER
 from onboard.stream_parity import Group
-from onboard.wire import scan, unpack
+from onboard.wire import unpack
 from tests import pictures, reference
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from onboard import wire
 from onboard.errors import InputError, PacketError, VersionError
+from onboard.scan import ScanReport, scan
 from onboard.wire import Colour, Curve, Description, Extension, Kind, Packet, Section, Window, pack, unpack
 from tests import reference
 
@@ -281,9 +282,9 @@ def test_a_sealed_packet_is_refused_for(name):
         unpack(b"abc" + unknown + good, 3)
     assert "CRC" not in caught.value.why and not isinstance(caught.value, VersionError)
     assert (caught.value.offset, caught.value.end) == (3, 3 + len(unknown))
-    found, report = wire.scan(good + unknown + good)
+    found, report = scan(good + unknown + good)
     assert found == [PACKET, PACKET]
-    assert report == wire.ScanReport(packets=2, skipped_bytes=len(unknown), unknown=1)
+    assert report == ScanReport(packets=2, skipped_bytes=len(unknown), unknown=1)
 
 
 @pytest.mark.parametrize("at, change", [(1, 0xC2), (2, 0x0D), (13, 0xB9), (14, 201)])
@@ -292,12 +293,12 @@ def test_a_packet_inside_one_that_is_skipped_is_never_found(at, change):
     good = pack(PACKET)
     outer = bytearray(pack(replace(PACKET, sections=(Section(0, 0, 0, 0, b"xy" + good + b"\x0b\xc1"),))))
     outer[at] = change
-    found, report = wire.scan(good + resealed(outer) + good)
+    found, report = scan(good + resealed(outer) + good)
     assert found == [PACKET, PACKET]
     assert (report.corrupt, report.skipped_bytes) == (0, len(outer))
     assert (report.other_versions, report.unknown) == ((1, 0) if at == 1 else (0, 1))
     outer[-1] ^= 1  # damaged, it is no packet, and the search goes on inside
-    found, report = wire.scan(good + bytes(outer) + good)
+    found, report = scan(good + bytes(outer) + good)
     assert found == [PACKET] * 3 and (report.other_versions, report.unknown) == (0, 0)
 
 
@@ -336,7 +337,7 @@ def test_scan_finds_every_packet_between_any_garbage(listed, seed):
         between = rng.choice((b"", b"\x0b", b"\x0b\xc1", rng.randbytes(40), pack(packet)[:-1]))
         garbage += len(between)
         data += between + pack(packet)
-    found, report = wire.scan(data)
+    found, report = scan(data)
     assert found == listed
     assert (report.packets, report.skipped_bytes, report.other_versions, report.unknown) == (len(listed), garbage, 0, 0)
 
@@ -346,11 +347,11 @@ def test_scan_tells_damage_from_other_versions_and_from_noise():
     other[1] = 0xC2
     damaged = bytearray(good)
     damaged[20] ^= 1
-    found, report = wire.scan(b"no" + good + bytes(damaged) + resealed(other) + good + good[:-3])
+    found, report = scan(b"no" + good + bytes(damaged) + resealed(other) + good + good[:-3])
     assert found == [PACKET, PACKET]
     assert (report.packets, report.corrupt, report.other_versions, report.unknown) == (2, 2, 1, 0)
     assert report.skipped_bytes == 2 + 2 * len(good) + len(good) - 3
-    assert wire.scan(b"") == ([], wire.ScanReport())
+    assert scan(b"") == ([], ScanReport())
 
 
 def test_steps_are_those_of_the_format_and_grow():
@@ -381,7 +382,7 @@ def test_the_checksum_is_crc_32_iso_hdlc():
 def test_a_packet_that_gets_its_last_byte_from_the_next_does_not_hide_it():
     packets = (pack(replace(PACKET, description=replace(DESCRIPTION, tag=tag))) for tag in range(65536))
     first = next(p for p in packets if p[-1] == PACKET_BEGINS)
-    found, report = wire.scan(first[:-1] + pack(PACKET))
+    found, report = scan(first[:-1] + pack(PACKET))
     assert [pack(p) for p in found] == [first, pack(PACKET)]
     assert report.skipped_bytes == 0
 
@@ -390,5 +391,5 @@ def test_a_corrupt_packet_that_holds_the_magic_counts_once():
     inside = replace(PACKET, sections=(Section(0, 0, 0, 0, b"\x0b\xc1" * 9),))
     bad = bytearray(pack(inside))
     bad[-1] ^= 1
-    report = wire.scan(bytes(bad) + pack(PACKET) + bytes(bad))[1]
+    report = scan(bytes(bad) + pack(PACKET) + bytes(bad))[1]
     assert (report.packets, report.corrupt, report.skipped_bytes) == (1, 2, 2 * len(bad))

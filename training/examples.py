@@ -27,7 +27,8 @@ from onboard.layers import spread_blocks
 from onboard.model import Model
 from onboard.planes import COLOUR, enlarge
 from onboard.progressive import single_shot
-from onboard.wire import BLOCK, MAX_PACKET, Colour, scan
+from onboard.scan import scan
+from onboard.wire import BLOCK, MAX_PACKET, Colour
 from training.pictures import describe, load, luma
 from training.synthetic import drawing
 

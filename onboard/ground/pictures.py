@@ -19,18 +19,8 @@ from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
 from onboard.model import Model, find_model
 from onboard.planes import phase_order
-from onboard.wire import (
-    LAYER_FIRST,
-    TIME,
-    Description,
-    ExtensionType,
-    Kind,
-    Packet,
-    ScanReport,
-    Section,
-    quality_of,
-    scan,
-)
+from onboard.scan import ScanReport, scan
+from onboard.wire import LAYER_FIRST, TIME, Description, ExtensionType, Kind, Packet, Section, quality_of
 
 DEFAULT_MAX_PIXELS = 1 << 28
 PACKET_COST = 1500  # bytes that the objects of a packet take beside its payload, measured
@@ -150,13 +140,13 @@ def decode_picture(
     refined = decoding.refined() if decoding.layers.any else None
     used, why = _choose(enhance, description, store.neighbours)
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    linear = decoding.plain_full if neighbours is None else partial(decode_linear, decoding, neighbours)
+    without_nets = decoding.plain_full if neighbours is None else partial(decode_linear, decoding, neighbours)
     if used == "plain":
         make_base = decoding.plain_full
     elif used == "linear":
-        make_base = linear
+        make_base = without_nets
     else:
-        make_base = partial(decode_neural, decoding, used, linear, refined, progress)
+        make_base = partial(decode_neural, decoding, used, without_nets, refined, progress)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
