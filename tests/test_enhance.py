@@ -124,9 +124,26 @@ def test_training_can_start_from_a_shipped_net() -> None:
     weights = weights_of(path)
     net = Net(Shape(PARTS["luma"].inputs, 64, len(weights["enter.weight"]), int(path.stem.split("-r")[1])))
     assert {name for name in net.state_dict() if name.endswith("weight")} == set(weights)
-    net.grow_from(weights)
-    assert torch.equal(net.body[3].weight, weights["body.3.weight"])
+    net.grow_from([weights])
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in weights.items())
     assert float(net.leave.weight.detach().abs().mean()) > 0.001
+
+
+def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    from training.nets import Net, Shape
+
+    torch.manual_seed(5)
+    small, deep = Net(Shape(7, 4, 5, 4)), Net(Shape(9, 4, 6, 6))
+    for net in (small, deep):
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    large = Net(Shape(9, 4, 16, 8))
+    large.grow_from([small.state_dict(), deep.state_dict()])
+    x = torch.randn(2, 9, 6, 5)
+    assert torch.allclose(large(x), (small(x[:, :7]) + deep(x)) / 2, atol=1e-4)
+    with pytest.raises(ValueError, match="20 channels in 4 layers: more than the net to be trained has, 16 in 8"):
+        large.grow_from([small.state_dict()] * 4)
 
 
 def test_what_training_lacks_is_said_in_one_line(

@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,10 @@ NOTE_EVERY = 100
 CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
-    ("small", "luma"): (96, 10),
-    ("small", "doubled"): (96, 10),
+    ("small", "luma"): (176, 4),
+    ("small", "doubled"): (160, 4),
     ("small", "chroma"): (64, 8),
+    ("large", "luma"): (272, 10),
 }
 SSIM_WEIGHT = 0.3  # of the hybrid loss
 
@@ -54,16 +55,19 @@ class Plan:
     loss: str = "mse"
 
 
+State = dict[str, Tensor]
+
+
 class Run:
     """A training run: the net, the running mean of its weights, the optimisers and what has been reached so far."""
 
-    def __init__(self, shape: Shape, plan: Plan, about: dict[str, Any], start: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, shape: Shape, plan: Plan, about: dict[str, Any], start: Sequence[State] = ()) -> None:
         torch.manual_seed(plan.seed)
         torch.set_num_threads(plan.threads)
         self.plan, self.about = plan, about
         self.side = 2 * BLOCK if shape.outputs > BLOCK * BLOCK else BLOCK
         self.net = Net(shape)
-        if start is not None:
+        if start:
             self.net.grow_from(start)
         self.mean = {name: value.clone() for name, value in self.net.state_dict().items()}
         trunk = {name: p for name, p in self.net.named_parameters() if name.startswith("body") and p.ndim == 2}
@@ -130,7 +134,7 @@ def train_part(
     part_name: str,
     plan: Plan,
     out: Path,
-    start: Path | None,
+    start: Sequence[Path],
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train one part of a net until its plan is fulfilled, from `out` on if that exists; returns its report."""
@@ -148,7 +152,10 @@ def train_part(
         "crops": plan.crops,
         "seed": plan.seed,
     }
-    run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, weights_of(start) if start else None)
+    try:
+        run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, [weights_of(path) for path in start])
+    except ValueError as e:
+        raise InputError(f"{', '.join(map(str, start))}: {e}") from None
     if out.exists():
         state = load(out)
         if any(state["about"][key] != about[key] for key in ("net", "part", "model")):

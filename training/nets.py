@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,18 +68,55 @@ class Net(nn.Module):
                 h = step = h + step
         return UNIT * (self.leave(F.relu(h)) + self.direct(x)).float()
 
-    def grow_from(self, smaller: dict[str, Tensor]) -> None:
-        """Start from the weights of a net with fewer layers or other outputs: what is added begins by doing nothing."""
-        own = self.state_dict()
-        for name in ("enter.weight", "direct.weight"):  # inputs may have been added behind the others
-            value = smaller[name]
-            if len(value) == len(own[name]) and value.shape[1] < own[name].shape[1]:
-                smaller[name] = F.pad(value, (0, own[name].shape[1] - value.shape[1]))
-        known = {name: value for name, value in smaller.items() if name in own and own[name].shape == value.shape}
-        self.load_state_dict(known, strict=False)
-        for i, convolution in enumerate(self.body):
-            if f"body.{i}.weight" not in known and _ends_step(i, self.shape):
-                nn.init.zeros_(convolution.weight)
+    @torch.no_grad()
+    def grow_from(self, nets: Sequence[dict[str, Tensor]]) -> None:
+        """Start as the mean of smaller nets, side by side in the channels of this one.
+
+        What is added, channels and layers, begins by doing nothing. A layer with another number of outputs is not
+        taken over. Raises ValueError when the nets do not fit in.
+        """
+        width = sum(len(net["enter.weight"]) for net in nets)
+        layers = 3 + max(int(name.split(".")[1]) for net in nets for name in net if name.startswith("body"))
+        if width > self.shape.width or layers > self.shape.layers:
+            raise ValueError(
+                f"{width} channels in {layers} layers: more than the net to be trained has, {self.shape.width} in "
+                f"{self.shape.layers}"
+            )
+        direct, leave = _by_input(self.direct.weight), _by_input(self.leave.weight)
+        if all(len(net["leave.weight"]) == self.shape.outputs for net in nets):
+            for weight in (direct, leave, self.direct.bias, self.leave.bias):
+                weight.zero_()
+        first = 0
+        for net in nets:
+            width = len(net["enter.weight"])
+            own = slice(first, first + width)
+            first += width
+            _fill(self.enter, own, slice(0, None), net, "enter")
+            for i, convolution in enumerate(self.body):
+                if f"body.{i}.weight" in net:
+                    _fill(convolution, own, own, net, f"body.{i}")
+                elif _ends_step(i, self.shape):
+                    convolution.weight[own].zero_()
+            if len(net["leave.weight"]) == self.shape.outputs:
+                leave[:, own] = _by_input(net["leave.weight"]) / len(nets)
+                self.leave.bias += net.get("leave.bias", 0.0) / len(nets)
+                value = _by_input(net["direct.weight"]) / len(nets)
+                direct[:, : value.shape[1]] += value
+                self.direct.bias += net.get("direct.bias", 0.0) / len(nets)
+
+
+def _by_input(weight: Tensor) -> Tensor:
+    """A matrix of weights as (outputs, inputs, 9)."""
+    return weight.view(len(weight), -1, 9)
+
+
+def _fill(convolution: Conv, rows: slice, columns: slice, net: dict[str, Tensor], name: str) -> None:
+    """Put a layer of a smaller net in its place; its channels see no others."""
+    value = _by_input(net[f"{name}.weight"])
+    weight = _by_input(convolution.weight)[rows]
+    weight.zero_()
+    weight[:, columns][:, : value.shape[1]] = value
+    convolution.bias[rows] = net.get(f"{name}.bias", torch.zeros(len(value)))
 
 
 def _ends_step(i: int, shape: Shape) -> bool:
