@@ -45,18 +45,18 @@ def main(arguments: list[str]) -> None:
         raise BenchmarkError("PyTorch is not installed: pip install -e '.[train]'") from error
     from onboard.model import default_model
     from training.enhance import Plan, Run, apply, check
-    from training.examples import PARTS, Pool, pictures_of, validation
+    from training.examples import PARTS, Kit, Pool, pictures_of, validation
     from training.nets import Shape
     from training.pictures import find, split
 
-    model, part = default_model(), PARTS["luma"]
+    kit, part = Kit.of(default_model()), PARTS["luma"]
     training, rest = split(find(options.images))
-    pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], model, part)
+    pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], kit, part)
     rows = []
     for layers in LAYERS:
         shape = Shape(part.inputs, part.outputs, width_for(layers, PARAMETERS), layers)
         trained = Run(shape, Plan(options.steps, options.crops, 1, options.threads), {})
-        pool = Pool(pictures, model, part, 1)
+        pool = Pool(pictures, kit, part, 1)
         while trained.step < options.steps:
             trained.learn(pool.batch(options.crops))
         gain = check(trained, checks)

@@ -12,11 +12,12 @@ import onboard
 from onboard.decoder import Decoding
 from onboard.encoder import Effort
 from onboard.ground.features import CHANNELS, features
+from onboard.ground.linear import decode_linear
 from onboard.model import Model
 from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
-from training.examples import CROP, NO_LOSS, PARTS, Loss, Pool, lost, make, to_blocks
+from training.examples import CROP, NO_LOSS, PARTS, Kit, Loss, Pool, lost, make, to_blocks
 from training.synthetic import drawing
 
 
@@ -42,10 +43,10 @@ def test_features_are_latents_groups_arrivals_and_index(photograph: np.ndarray, 
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_an_example_is_the_plain_picture_beside_the_truth(name: str, model: Model) -> None:
+def test_an_example_is_the_picture_without_nets_beside_the_truth(name: str, model: Model) -> None:
     part, picture = PARTS[name], colourful(176, 208)
     source = picture if name == "chroma" else picture[..., 0]
-    e = make(source, model, part, 90, effort(model), NO_LOSS, 0)
+    e = make(source, Kit.of(model), part, 90, effort(model), NO_LOSS, 0)
     assert e.base.shape == e.target.shape == (part.planes, 176, 208)
     assert e.seen.shape == (176 // part.side, 208 // part.side, part.inputs)
     assert np.abs(e.base.astype(float) - e.target).mean() < 25
@@ -53,10 +54,15 @@ def test_an_example_is_the_plain_picture_beside_the_truth(name: str, model: Mode
         assert (e.target[0] == source).all()
         data = onboard.compress(np.ascontiguousarray(source), quality=55)
         assert (e.base[0] == onboard.decompress(data, enhance="plain").image).all()
+    if name == "chroma":
+        packets = scan(onboard.compress(source, quality=55))[0]
+        decoding = Decoding(packets[0].description, model)
+        decoding.add(packets)
+        assert (e.base == decode_linear(decoding, Kit.of(model).neighbours, 1)).all()
 
 
 def test_lost_packets_are_marked_in_the_features(model: Model) -> None:
-    e = make(texture(240, 240), model, PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
+    e = make(texture(240, 240), Kit.of(model), PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
     assert 0.3 < e.seen[..., 9].mean() < 1
     assert e.kind == "lossy"
 
@@ -71,7 +77,7 @@ def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
 
 def test_layer_2_is_seen_as_coefficients_and_step(model: Model) -> None:
     picture = texture(176, 208)
-    e = make(picture, model, PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
+    e = make(picture, Kit.of(model), PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
     assert e.kind == "layered"
     assert (e.seen[..., -2] == 1).all()
     assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)
@@ -89,7 +95,7 @@ def test_blocks_keep_their_pixels_together() -> None:
 
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     pictures = [texture(170, 190, seed) for seed in range(3)]
-    first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
+    first, second, other = (Pool(pictures, Kit.of(model), PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
     assert first.seen.shape == (3, PARTS["luma"].inputs, CROP, CROP)
     assert (first.seen == second.seen).all()
     assert (first.target == second.target).all()
@@ -111,7 +117,7 @@ def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     run = ["enhance", "--images", str(folder), "--out", str(out), "--crops", "2", "--threads", "1"]
     assert main([*run, "--steps", "2"]) == 0
     assert main([*run, "--steps", "4", "--loss", "hybrid"]) == 0
-    assert "over the plain decoder" in capsys.readouterr().err
+    assert "dB by the net" in capsys.readouterr().err
 
 
 def test_training_can_start_from_a_shipped_net() -> None:

@@ -22,23 +22,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onboard.errors import InputError
-from onboard.model import Model
 from onboard.wire import BLOCK
-from training.examples import CROP, PARTS, Batch, Example, Pool, pictures_of, to_blocks, validation
+from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_blocks, validation
 from training.nets import Net, Shape
 from training.pictures import find, split
 
 EMA = 0.999
 WARM_UP = 100  # steps
-RATE, RATE_ADAM = 5e-3, 1e-3  # of Muon for the trunk's matrices, of Adam for the rest
+RATE = 5e-3  # of Muon for the trunk's matrices
+ADAM = 0.2  # of that, for the rest
 DECAY = 0.01
 NOTE_EVERY = 100
 CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
     ("small", "luma"): (176, 4),
-    ("small", "doubled"): (160, 4),
-    ("small", "chroma"): (64, 8),
+    ("small", "doubled"): (96, 10),
+    ("small", "chroma"): (80, 4),
     ("large", "luma"): (272, 10),
 }
 SSIM_WEIGHT = 0.3  # of the hybrid loss
@@ -53,6 +53,7 @@ class Plan:
     seed: int
     threads: int
     loss: str = "mse"
+    rate: float = RATE
 
 
 State = dict[str, Tensor]
@@ -73,8 +74,8 @@ class Run:
         trunk = {name: p for name, p in self.net.named_parameters() if name.startswith("body") and p.ndim == 2}
         rest = [p for name, p in self.net.named_parameters() if name not in trunk]
         self.optimisers: list[Any] = [
-            torch.optim.Muon(trunk.values(), lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=RATE_ADAM, weight_decay=DECAY, betas=(0.9, 0.98)),
+            torch.optim.Muon(trunk.values(), lr=plan.rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=ADAM * plan.rate, weight_decay=DECAY, betas=(0.9, 0.98)),
         ]
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, self._rate) for o in self.optimisers]
         self.step = 0
@@ -129,7 +130,7 @@ class Run:
 
 def train_part(
     folders: list[Path],
-    model: Model,
+    kit: Kit,
     name: str,
     part_name: str,
     plan: Plan,
@@ -142,11 +143,13 @@ def train_part(
         raise InputError(f"{plan.steps} steps of {plan.crops} crops: both must be at least 1")
     if not out.parent.is_dir():
         raise InputError(f"{out}: the folder does not exist")
+    if (name, part_name) not in SIZES:
+        raise InputError(f"there is no {name} net of {part_name}, only {', '.join(' '.join(size) for size in SIZES)}")
     part, (width, layers) = PARTS[part_name], SIZES[name, part_name]
     about = {
         "net": name,
         "part": part_name,
-        "model": f"{model.model_id:04x}",
+        "model": f"{kit.model.model_id:04x}",
         "folders": [p.name for p in folders],
         "loss": plan.loss,
         "crops": plan.crops,
@@ -166,8 +169,8 @@ def train_part(
     if not (pictures and unseen):
         least = CROP * part.side
         raise InputError(f"too few pictures of at least {least}x{least}: every tenth picture is kept for validation")
-    pool = Pool(pictures, model, part, plan.seed + run.step)
-    checks = validation(unseen, model, part)
+    pool = Pool(pictures, kit, part, plan.seed + run.step)
+    checks = validation(unseen, kit, part)
     total, began, first = 0.0, time.monotonic(), run.step
     while run.step < plan.steps:
         total += run.learn(pool.batch(plan.crops))
@@ -189,7 +192,7 @@ def report_of(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(run: Run, examples: list[Example]) -> dict[str, float]:
-    """Mean gains of the running mean's weights over the plain reconstruction: PSNR in dB and SSIM, without and with
+    """Mean gains of the running mean's weights over what the net corrects: PSNR in dB and SSIM, without and with
     loss of packets."""
     net = Net(run.net.shape)
     net.load_state_dict(run.mean)

@@ -14,6 +14,7 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job, analyse_picture
+from onboard.errors import InputError
 from onboard.ground.features import (
     CHANNELS,
     CHROMA_CHANNELS,
@@ -23,6 +24,7 @@ from onboard.ground.features import (
     features,
     refined_features,
 )
+from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.layers import spread_blocks
 from onboard.model import Model
 from onboard.planes import COLOUR, enlarge
@@ -69,6 +71,11 @@ class Part:
     refined: bool = False
 
     @property
+    def linear(self) -> bool:
+        """Whether it corrects the linear decoder's picture, not the plain one."""
+        return self.colour != Colour.GREY
+
+    @property
     def outputs(self) -> int:
         return self.planes * self.side**2
 
@@ -78,6 +85,22 @@ PARTS = {
     "doubled": Part(CHANNELS, 2 * BLOCK, 1, 1, Colour.GREY),
     "chroma": Part(CHROMA_CHANNELS, 2 * BLOCK, 2, 0, Colour.YCBCR420),
 }
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What pictures are coded and decoded with."""
+
+    model: Model
+    neighbours: Neighbours
+
+    @classmethod
+    def of(cls, model: Model, given: Neighbours | None = None) -> Kit:
+        """A model and its matrices, those given or those shipped. Raises InputError when there are none."""
+        neighbours = find_neighbours(model.model_id, given)
+        if neighbours is None:
+            raise InputError(f"no matrices for model {model.model_id:04x}: onboard-train neighbours makes them")
+        return cls(model, neighbours)
 
 
 @dataclass(frozen=True)
@@ -99,7 +122,7 @@ class Example:
 
     Attributes:
         seen: float16 (rows, columns, inputs), see onboard.ground.features.
-        base: uint8 (planes, side * rows, side * columns), the plain reconstruction.
+        base: uint8 (planes, side * rows, side * columns), what the net corrects.
         target: uint8, the same shape.
         weight: one over the error of the whole example: one at a low rate is not worth more than one at a high rate.
         side: pixels a side of what a block becomes.
@@ -147,7 +170,7 @@ def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
 
 def make(
     picture: np.ndarray,
-    model: Model,
+    kit: Kit,
     part: Part,
     index: int,
     effort: Effort,
@@ -155,11 +178,12 @@ def make(
     seed: int,
     step: int | None = None,
 ) -> Example:
-    """Code a picture, lose packets, decode plainly.
+    """Code a picture, lose packets, decode without nets.
 
     Args:
         index, effort: of a base alone. step: instead of these, of layer 2, for a stream made in one go.
     """
+    model = kit.model
     rows, columns = (n // part.side for n in picture.shape[:2])
     picture = np.ascontiguousarray(picture[: rows * part.side, : columns * part.side])
     description = replace(
@@ -176,19 +200,16 @@ def make(
         if not missing:
             decoding.add(scan(packet)[0])
     latents = decoding.latents()
-    plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    inputs = seen[0]
-    if part.colour == Colour.GREY:
-        base, target = plain[:1], picture[None]
+    inputs, target = seen[0], picture[None]
+    if part.linear:
+        base, target, inputs = decode_linear(decoding, kit.neighbours, 1), _chroma(picture), chroma_features(seen)
     else:
-        base, target, inputs = plain[1:], _chroma(picture), chroma_features(seen)
+        base = [enlarge(p, description, part.scale_log2) for p in decoding.plain(latents)]
     if part.refined:
         (over, *_), (reached, *_) = decoding.refined()
         inputs = refined_features(inputs, *added_by_layers(decoding, over, reached))
         base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
-    if part.side > BLOCK:
-        base = [enlarge(p, description, 1) for p in base]
     error = float(np.mean((np.stack(base).astype(np.float32) - target) ** 2))
     kind = "lossy" if loss is not NO_LOSS else "whole" if step is None else "layered"
     return Example(inputs.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, kind)
@@ -206,27 +227,25 @@ def lost(count: int, loss: Loss, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def validation(pictures: list[np.ndarray], model: Model, part: Part) -> list[Example]:
+def validation(pictures: list[np.ndarray], kit: Kit, part: Part) -> list[Example]:
     """Whole examples that no training sees: every picture at some indices and steps, and with a fifth of its packets
     lost."""
-    effort, some = Effort(model.threshold, model.price), Loss(0.2, 1.0, 200, 0)
+    effort, some = Effort(kit.model.threshold, kit.model.price), Loss(0.2, 1.0, 200, 0)
     most = VALIDATION_SIDE << part.scale_log2
     cases: list[tuple[int, Loss, int | None]] = [(index, NO_LOSS, None) for index in VALIDATION_INDICES]
     cases.append((VALIDATION_INDICES[1], some, None))
     if part.refined:
         cases += [(0, NO_LOSS, step) for step in VALIDATION_STEPS]
     return [
-        make(p[:most, :most], model, part, index, effort, loss, 1, step)
-        for p in pictures
-        for index, loss, step in cases
+        make(p[:most, :most], kit, part, index, effort, loss, 1, step) for p in pictures for index, loss, step in cases
     ]
 
 
 class Pool:
     """Decoded examples, one renewed at every batch."""
 
-    def __init__(self, pictures: list[np.ndarray], model: Model, part: Part, seed: int) -> None:
-        self._pictures, self._model, self._part = pictures, model, part
+    def __init__(self, pictures: list[np.ndarray], kit: Kit, part: Part, seed: int) -> None:
+        self._pictures, self._kit, self._part = pictures, kit, part
         areas = np.array([min(p.shape[0] * p.shape[1], 4 * SIDE * SIDE) for p in pictures], float)
         self._share = areas / areas.sum()
         self._rng = np.random.default_rng(seed)
@@ -251,7 +270,7 @@ class Pool:
         return Batch(seen, base, target, weight)
 
     def _fresh(self) -> Example:
-        rng, model, part = self._rng, self._model, self._part
+        rng, model, part = self._rng, self._kit.model, self._part
         picture = self._picture()
         if rng.random() < RELIT:
             gain, shift = rng.uniform(0.6, 1.2), rng.uniform(-30, 30)
@@ -267,7 +286,7 @@ class Pool:
         index = int(rng.integers(INDICES[0], INDICES[1] + 1))
         step = int(rng.integers(STEPS[0], STEPS[1] + 1)) if part.refined and rng.random() < LAYERED else None
         effort = Effort(model.threshold, price)
-        return make(picture, model, part, index, effort, loss, int(rng.integers(1 << 31)), step)
+        return make(picture, self._kit, part, index, effort, loss, int(rng.integers(1 << 31)), step)
 
     def _picture(self) -> np.ndarray:
         """A piece of a picture in one of the eight symmetries of the square, or a drawing."""

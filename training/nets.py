@@ -115,7 +115,8 @@ def _fill(convolution: Conv, rows: slice, columns: slice, net: dict[str, Tensor]
     value = _by_input(net[f"{name}.weight"])
     weight = _by_input(convolution.weight)[rows]
     weight.zero_()
-    weight[:, columns][:, : value.shape[1]] = value
+    known = min(value.shape[1], weight.shape[1])  # inputs are added behind the others
+    weight[:, columns][:, :known] = value[:, :known]
     convolution.bias[rows] = net.get(f"{name}.bias", torch.zeros(len(value)))
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from onboard.decoder import Decoding
+from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
 from onboard.kernels.neighbours import decode_neighbours
 from onboard.planes import enlarge, plane_log2, shape_at
@@ -83,18 +83,22 @@ def decode_linear(decoding: Decoding, neighbours: Neighbours, first: int = 0) ->
 
     What is coded smaller is doubled by the matrices themselves.
     """
-    description = decoding.description
+    description, latents = decoding.description, decoding.latents()
     planes = []
-    for i, (state, p) in enumerate(zip(decoding.planes, decoding.latents(), strict=True)):
-        if i < first:
-            continue
-        at = neighbours.nearest(decoding.model.plane_index(state.usual_index(), i))
-        coded_log2 = plane_log2(description, i)
-        log2 = max(coded_log2 - 1, 0)
-        weights = (neighbours.doubled if coded_log2 else neighbours.own)[at]
-        side = BLOCK << (coded_log2 - log2)
-        pixels = np.empty((side * p.rows, side * p.columns), np.uint8)
-        decode_neighbours(p.first, p.rest, p.group, p.columns, weights, side, pixels)
+    for i in range(first, len(latents)):
+        log2 = max(plane_log2(description, i) - 1, 0)
         height, width = shape_at(description, log2)
+        pixels = decode_blocks(decoding, neighbours, i, latents[i])
         planes.append(enlarge(pixels[:height, :width], description, log2))
     return planes
+
+
+def decode_blocks(decoding: Decoding, neighbours: Neighbours, plane: int, latents: PlaneLatents) -> np.ndarray:
+    """Whole blocks of a plane: uint8 (side * rows, side * columns), side 8, or 16 for what is coded smaller."""
+    index = decoding.model.plane_index(decoding.planes[plane].usual_index(), plane)
+    halved = plane_log2(decoding.description, plane) > 0
+    weights = (neighbours.doubled if halved else neighbours.own)[neighbours.nearest(index)]
+    side = 2 * BLOCK if halved else BLOCK
+    pixels = np.empty((side * latents.rows, side * latents.columns), np.uint8)
+    decode_neighbours(latents.first, latents.rest, latents.group, latents.columns, weights, side, pixels)
+    return pixels

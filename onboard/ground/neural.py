@@ -1,4 +1,4 @@
-"""The neural decoders (display only): what they add to the plain reconstruction, run by LiteRT tile by tile.
+"""The neural decoders (display only): what they add to a picture made without them, run by LiteRT tile by tile.
 
 A net sees the received latents on the block grid (features.py) and is made of 3x3 convolutions only. So a tile with
 enough blocks around it gives the very values that the whole plane would give, and what a net takes in memory does not
@@ -24,12 +24,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
 from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
+from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
-NETS = ("small",)
+NETS = ("small", "large")
 PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
@@ -77,7 +78,7 @@ def unavailable(name: str, description: Description) -> str | None:
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
     if _path(name, _luma_part(description), description.model_id) is None:
-        return f"no {name} net for model {description.model_id:04x}"
+        return f"no {name} net of {_luma_part(description)} luma for model {description.model_id:04x}"
     return None
 
 
@@ -93,50 +94,56 @@ def luma_has_layers(description: Description) -> bool:
 def decode_neural(
     decoding: Decoding,
     name: str,
-    otherwise: Callable[[], list[np.ndarray]],
+    neighbours: Neighbours | None,
     refined: Refined | None = None,
     progress: Progress | None = None,
 ) -> list[np.ndarray]:
     """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
 
-    Chroma comes from `otherwise`, which makes all planes in another way, when there is no net for it.
+    Luma is corrected from the plain picture on, chroma from the linear decoder's. Chroma without a net for it, or of a
+    picture at scale 2 and more, is the linear decoder's alone; without matrices it is plain.
 
     Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
     latents = decoding.latents()
-    plain = decoding.plain(latents)
     seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
+    net = _net(name, _luma_part(d), d.model_id)
+    plain = decoding.plain(latents)[0]
     view: View = seen[0].__getitem__
     kept = np.zeros_like(busy[0])
     if d.scale_log2 == 0:
         over = refined if luma_has_layers(d) else None
-        view, busy[0], plain[0], kept = _with_layers(decoding, seen[0], busy[0], plain[0], over)
+        view, busy[0], plain, kept = _with_layers(decoding, seen[0], busy[0], plain, over)
     still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
-    jobs = [_Job(_net(name, _luma_part(d), d.model_id), view, still[0] | kept, plain[:1], d.scale_log2)]
-    chroma_net = len(plain) > 1 and _path(name, "chroma", d.model_id) is not None
-    if chroma_net:
+    shown_log2 = max(d.scale_log2 - 1, 0)
+    shown = enlarge(plain, d, d.scale_log2, shown_log2)
+    side = BLOCK << (d.scale_log2 - shown_log2)
+    missing = [(0, side * n - have) for n, have in zip(busy[0].shape, shown.shape, strict=True)]
+    jobs = [_Job(net, view, still[0] | kept, [np.pad(shown, missing, mode="edge")], shown_log2)]
+    colour = len(latents) > 1
+    if colour and neighbours is not None and d.scale_log2 == 0 and _path(name, "chroma", d.model_id) is not None:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
-        net = _net(name, "chroma", d.model_id)
-        jobs.append(_Job(net, chroma_features(seen).__getitem__, all_still, plain[1:], d.scale_log2 + 1))
+        both = [decode_blocks(decoding, neighbours, i, latents[i]) for i in (1, 2)]
+        jobs.append(_Job(_net(name, "chroma", d.model_id), chroma_features(seen).__getitem__, all_still, both, 0))
     total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
     for job in jobs:
-        shown_log2 = max(job.coded_log2 - 1, 0)
-        height, width = shape_at(d, shown_log2)
-        shown = [_base(base, d, job.coded_log2, job.still.shape) for base in job.bases]
+        height, width = shape_at(d, job.shown_log2)
         for area, corrections in _corrections(job):
             done += 1
-            for plane, correction in zip(shown, corrections, strict=True):
+            for plane, correction in zip(job.shown, corrections, strict=True):
                 part = plane[area]
                 np.copyto(part, np.clip(np.rint(part + correction), 0, 255), casting="unsafe")
             if progress is not None:
                 progress(done, total)
-        planes += [enlarge(plane[:height, :width], d, shown_log2) for plane in shown]
-    return planes if chroma_net or len(plain) == 1 else planes + otherwise()[1:]
+        planes += [enlarge(plane[:height, :width], d, job.shown_log2) for plane in job.shown]
+    if colour and len(jobs) == 1:
+        planes += decoding.plain_full()[1:] if neighbours is None else decode_linear(decoding, neighbours, 1)
+    return planes
 
 
 # rows and columns of a block grid, and the features of such a part
@@ -147,13 +154,13 @@ View = Callable[[Part], np.ndarray]
 @dataclass(frozen=True)
 class _Job:
     """Planes that a net makes together: what it sees, which blocks stay as they are (bool, rows x columns), and what it
-    corrects."""
+    corrects in place, whole blocks at a scale of 1 << shown_log2."""
 
     net: Net
     view: View
     still: np.ndarray
-    bases: list[np.ndarray]
-    coded_log2: int
+    shown: list[np.ndarray]
+    shown_log2: int
 
 
 def _with_layers(
@@ -198,19 +205,10 @@ def _pixels(part: Part, side: int) -> Part:
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
 
 
-def _base(plane: np.ndarray, description: Description, coded_log2: int, grid: tuple[int, ...]) -> np.ndarray:
-    """What the nets correct: the plane as coded, or enlarged once, with its edges repeated up to whole blocks."""
-    side = BLOCK
-    if coded_log2:
-        plane, side = enlarge(plane, description, coded_log2, coded_log2 - 1), 2 * BLOCK
-    missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
-    return np.pad(plane, missing, mode="edge")
-
-
 def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
     """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
     rows, columns = job.still.shape
-    radius, planes = job.net.radius, len(job.bases)
+    radius, planes = job.net.radius, len(job.shown)
     for y, x in _tiles(rows, columns):
         top, left = max(y - radius, 0), max(x - radius, 0)
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)

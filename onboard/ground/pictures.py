@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -138,15 +138,13 @@ def decode_picture(
     packets = received + recovered
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
-    used, why = _choose(enhance, description, store.neighbours)
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    without_nets = decoding.plain_full if neighbours is None else partial(decode_linear, decoding, neighbours)
-    if used == "plain":
-        make_base = decoding.plain_full
-    elif used == "linear":
-        make_base = without_nets
-    else:
-        make_base = partial(decode_neural, decoding, used, without_nets, refined, progress)
+    used, why = _choose(enhance, description, neighbours)
+    make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
+    if used in NETS:
+        make_base = partial(decode_neural, decoding, used, neighbours, refined, progress)
+    elif used == "linear" and neighbours is not None:
+        make_base = partial(decode_linear, decoding, neighbours)
     report = {
         "picture_id": description.picture_id,
         "tag": description.tag,
@@ -175,19 +173,20 @@ def decode_picture(
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
-def _choose(enhance: str, description: Description, given: Neighbours | None) -> tuple[str, str]:
+def _choose(enhance: str, description: Description, neighbours: Neighbours | None) -> tuple[str, str]:
     """(decoder, why). Raises InputError when a net was asked for by name that cannot be run."""
-    model_id, reasons = description.model_id, []
+    model_id = description.model_id
+    reasons: list[str] = []
     if enhance in (*NETS, "auto"):
-        name = NETS[0] if enhance == "auto" else enhance
-        obstacle = unavailable(name, description)
-        if obstacle is None:
-            return name, "the best decoder at hand" if enhance == "auto" else "asked for"
+        for name in ("large", "small") if enhance == "large" else ("small",):
+            obstacle = unavailable(name, description)
+            if obstacle is None:
+                return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
+            reasons.append(obstacle)
         if enhance != "auto":
-            raise InputError(f"enhance {name}: {obstacle}")
-        reasons.append(obstacle)
+            raise InputError(f"enhance {enhance}: {reasons[-1]}")
     if enhance != "plain":
-        if find_neighbours(model_id, given) is not None:
+        if neighbours is not None:
             return "linear", "; ".join(reasons) or "asked for"
         reasons.append(f"no neighbour matrices for model {model_id:04x}")
     return "plain", "; ".join(reasons) or "asked for"
