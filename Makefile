@@ -35,7 +35,7 @@ bench: $(VENV)/ready-bench ## Measure rate-distortion and speed against the peer
 	$(BIN)/python -m benchmarks.rd
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.speed_layers
-	$(BIN)/python -m benchmarks.entropy --train "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial"
+	$(BIN)/python -m benchmarks.entropy --train "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial" --parts
 	$(BIN)/python -m benchmarks.refinement
 
 model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DATA=folder); then name it in onboard/model.py

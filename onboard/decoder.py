@@ -13,7 +13,8 @@ import numpy as np
 
 from onboard.errors import SectionError
 from onboard.kernels import per_block
-from onboard.kernels.entropy import UNITS, parse_first, parse_rest
+from onboard.kernels.entropy import UNITS
+from onboard.kernels.entropy_parse import parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
 from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD

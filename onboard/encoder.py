@@ -14,7 +14,8 @@ from onboard.erasure import Protection, protect
 from onboard.errors import InputError
 from onboard.kernels import per_block
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
-from onboard.kernels.entropy import SLACK, UNITS, code_first, code_rest
+from onboard.kernels.entropy import UNITS
+from onboard.kernels.entropy_code import SLACK, code_first, code_rest
 from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model

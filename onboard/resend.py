@@ -14,7 +14,9 @@ from itertools import pairwise
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.entropy import MAX_FIRST, MAX_REST, SLACK, UNITS, code_first, code_rest, parse_first, parse_rest
+from onboard.kernels.entropy import MAX_FIRST, MAX_REST, UNITS
+from onboard.kernels.entropy_code import SLACK, code_first, code_rest
+from onboard.kernels.entropy_parse import parse_first, parse_rest
 from onboard.missing import MissingMap, Run
 from onboard.model import Model
 from onboard.packer import Packer

@@ -1,6 +1,6 @@
 """Symbols of the single-pass mode, one at a time: a slot's open packet, contexts, code words. FORMAT.md section 5.
 
-The twin of kernels.entropy for a coder that sees a row of a stripe at a time; written to be read.
+The twin of kernels.entropy_code for a coder that sees a row of a stripe at a time; written to be read.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from onboard.huffman import code_words, lookup_tables
 from onboard.kernels import entropy
 from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
 from onboard.kernels.enlarge import double
-from onboard.kernels.entropy import SLACK, code_first, code_rest, parse_first, parse_rest
+from onboard.kernels.entropy_code import SLACK, code_first, code_rest
+from onboard.kernels.entropy_parse import BAD_CODE, OUT_OF_RANGE, OVERRUN, TOO_MANY_BLOCKS, parse_first, parse_rest
 from onboard.kernels.predict import add_prediction
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
@@ -138,7 +139,7 @@ def test_constants_are_those_of_the_format():
     assert entropy.SET_SYMBOLS == reference.SET_SYMBOLS
     assert entropy.FIRST_LEVELS == reference.FIRST_LEVELS
     assert entropy.QUAD_LEVELS == reference.QUAD_LEVELS
-    assert (entropy.BAD_CODE, entropy.OVERRUN, entropy.OUT_OF_RANGE, entropy.TOO_MANY_BLOCKS) == (-1, -2, -3, -4)
+    assert (BAD_CODE, OVERRUN, OUT_OF_RANGE, TOO_MANY_BLOCKS) == (-1, -2, -3, -4)
 
 
 def test_table_sets_fit_the_promise_to_microcontrollers():
@@ -298,27 +299,27 @@ FIRST, QUAD, MASK, SIZE = reference.FIRST_KIND, reference.QUAD_KIND, reference.M
 
 # (what, rows, columns, (kind, context, symbol) or literal bits ..., status)
 HOSTILE_FIRST = [
-    ("the word of all ones", 2, 2, ["1" * 16], entropy.BAD_CODE),
-    ("a second byte of padding", 2, 2, [(FIRST, 9, 8), "1" * 16], entropy.BAD_CODE),
-    ("raw bits behind the end", 2, 2, [(FIRST, 9, 26)], entropy.OVERRUN),
-    ("a first latent of 2054", 1, 1, [(FIRST, 9, 26), "1" * 10 + "0"], entropy.OUT_OF_RANGE),
-    ("a first latent of -1024", 1, 1, [(FIRST, 9, 25), format(1024 - 519, "09b") + "1"], entropy.OUT_OF_RANGE),
-    ("a pair across the end of the row", 2, 2, [(FIRST, 9, 8), (FIRST, 0, 27), "0" * 16], entropy.TOO_MANY_BLOCKS),
-    ("a four across the end of the row", 2, 4, [(FIRST, 9, 8), (FIRST, 0, 28), "0" * 16], entropy.TOO_MANY_BLOCKS),
-    ("bits behind the last block", 1, 1, [(FIRST, 9, 9), "0" * 16], entropy.TOO_MANY_BLOCKS),
-    ("padding of zeros", 1, 1, [(FIRST, 9, 9), "0"], entropy.TOO_MANY_BLOCKS),
+    ("the word of all ones", 2, 2, ["1" * 16], BAD_CODE),
+    ("a second byte of padding", 2, 2, [(FIRST, 9, 8), "1" * 16], BAD_CODE),
+    ("raw bits behind the end", 2, 2, [(FIRST, 9, 26)], OVERRUN),
+    ("a first latent of 2054", 1, 1, [(FIRST, 9, 26), "1" * 10 + "0"], OUT_OF_RANGE),
+    ("a first latent of -1024", 1, 1, [(FIRST, 9, 25), format(1024 - 519, "09b") + "1"], OUT_OF_RANGE),
+    ("a pair across the end of the row", 2, 2, [(FIRST, 9, 8), (FIRST, 0, 27), "0" * 16], TOO_MANY_BLOCKS),
+    ("a four across the end of the row", 2, 4, [(FIRST, 9, 8), (FIRST, 0, 28), "0" * 16], TOO_MANY_BLOCKS),
+    ("bits behind the last block", 1, 1, [(FIRST, 9, 9), "0" * 16], TOO_MANY_BLOCKS),
+    ("padding of zeros", 1, 1, [(FIRST, 9, 9), "0"], TOO_MANY_BLOCKS),
 ]
 HOSTILE_REST = [
-    ("the word of all ones", 2, 2, ["1" * 16], entropy.BAD_CODE),
-    ("a bad mask", 2, 2, [(QUAD, 0, 8), "1" * 24], entropy.BAD_CODE),
-    ("a bad size", 2, 2, [(QUAD, 0, 8), (MASK, 0, 3), "1" * 24], entropy.BAD_CODE),
-    ("raw bits behind the end", 2, 2, [(QUAD, 0, 8), (MASK, 0, 1), (SIZE, 8, 17)], entropy.OVERRUN),
-    ("a sign bit outside the plane", 1, 3, [(QUAD, 0, 1)], entropy.TOO_MANY_BLOCKS),
-    ("a sign bit outside the last quad", 3, 2, [(QUAD, 0, 0), (QUAD, 0, 2)], entropy.TOO_MANY_BLOCKS),
-    ("two quads where there is one", 2, 2, [(QUAD, 0, 16)], entropy.TOO_MANY_BLOCKS),
-    ("four quads where there are three", 3, 4, [(QUAD, 0, 18)], entropy.TOO_MANY_BLOCKS),
-    ("two quads of ones where there is a half", 1, 6, [(QUAD, 0, 17), "0" * 40], entropy.TOO_MANY_BLOCKS),
-    ("bits behind the last block", 2, 2, [(QUAD, 0, 0), "0" * 12], entropy.TOO_MANY_BLOCKS),
+    ("the word of all ones", 2, 2, ["1" * 16], BAD_CODE),
+    ("a bad mask", 2, 2, [(QUAD, 0, 8), "1" * 24], BAD_CODE),
+    ("a bad size", 2, 2, [(QUAD, 0, 8), (MASK, 0, 3), "1" * 24], BAD_CODE),
+    ("raw bits behind the end", 2, 2, [(QUAD, 0, 8), (MASK, 0, 1), (SIZE, 8, 17)], OVERRUN),
+    ("a sign bit outside the plane", 1, 3, [(QUAD, 0, 1)], TOO_MANY_BLOCKS),
+    ("a sign bit outside the last quad", 3, 2, [(QUAD, 0, 0), (QUAD, 0, 2)], TOO_MANY_BLOCKS),
+    ("two quads where there is one", 2, 2, [(QUAD, 0, 16)], TOO_MANY_BLOCKS),
+    ("four quads where there are three", 3, 4, [(QUAD, 0, 18)], TOO_MANY_BLOCKS),
+    ("two quads of ones where there is a half", 1, 6, [(QUAD, 0, 17), "0" * 40], TOO_MANY_BLOCKS),
+    ("bits behind the last block", 2, 2, [(QUAD, 0, 0), "0" * 12], TOO_MANY_BLOCKS),
 ]
 
 

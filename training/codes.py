@@ -27,15 +27,15 @@ from onboard.kernels.entropy import (
     SIZE_DIRECT,
     SIZE_FORCED,
     SIZE_SYMBOLS,
-    _active,
-    _bucket,
-    _equal_quads,
-    _first_context,
-    _locate,
-    _quad_context,
-    _signs,
-    _size_context,
-    _zero_run,
+    active,
+    bucket,
+    equal_quads,
+    first_context,
+    locate,
+    quad_context,
+    sign_bits,
+    size_context,
+    zero_run,
 )
 from onboard.planes import phase_order
 
@@ -55,18 +55,18 @@ def _count_first(q, rows, columns, begin, stop, counts):
     size = np.empty(len(q), np.uint8)
     n = begin
     while n < stop:
-        row, column, width = _locate(n, rows, columns)
-        prediction, context = _first_context(q, size, n, begin, row, column, width)
+        row, column, width = locate(n, rows, columns)
+        prediction, context = first_context(q, size, n, begin, row, column, width)
         r = np.int64(q[n]) - prediction
         size[n] = min(abs(r), 31)
         symbol = r + FIRST_DIRECT
         if r == 0:
-            run = min(_zero_run(q, size, n, begin, row, column, width, context), stop - n)
+            run = min(zero_run(q, size, n, begin, row, column, width, context), stop - n)
             if run > 1:
                 symbol = np.int64(FIRST_FOUR if run == 4 else FIRST_PAIR)
                 n += 3 if run == 4 else 1
         if abs(r) > FIRST_DIRECT:
-            symbol = 2 * FIRST_DIRECT + 1 + _bucket(abs(r) - FIRST_DIRECT - 1)
+            symbol = 2 * FIRST_DIRECT + 1 + bucket(abs(r) - FIRST_DIRECT - 1)
         counts[FIRST_BASE + context * FIRST_SYMBOLS + symbol] += 1
         n += 1
 
@@ -77,18 +77,18 @@ def _count_rest(group, q, rows, columns, begin, stop, counts):
     n = begin
     while n < stop:
         end = min(n + 4, stop)
-        context = _quad_context(count, n, end, begin, rows, columns)
-        symbol = _signs(group, n, end)
+        context = quad_context(count, n, end, begin, rows, columns)
+        symbol = sign_bits(group, n, end)
         if symbol == 0 or symbol == 15:  # noqa: PLR1714 - numba is slow at sets
-            run = _equal_quads(group, n, stop, symbol, context)
+            run = equal_quads(group, n, stop, symbol, context)
             if run > 1:
                 end = n + 4 * run
                 symbol = QUAD_ONES if symbol == 15 else (QUAD_ZEROS if run == 2 else QUAD_ZEROS4)
         counts[QUAD_BASE + context * QUAD_SYMBOLS + symbol] += 1
         for i in range(n, end):
             if group[i]:
-                row, column, width = _locate(i, rows, columns)
-                west, north = _active(count, i, begin, row, column, width)
+                row, column, width = locate(i, rows, columns)
+                west, north = active(count, i, begin, row, column, width)
                 mask, nonzero, largest = 0, 0, 0
                 for u in range(7):
                     a = abs(np.int64(q[i, u]))
@@ -102,12 +102,12 @@ def _count_rest(group, q, rows, columns, begin, stop, counts):
                     ones, coded = 0, 0
                     for u in range(7):
                         if q[i, u] != 0:
-                            context = _size_context(u, nonzero, ones, coded)
+                            context = size_context(u, nonzero, ones, coded)
                             coded += 1
                             ones += abs(q[i, u]) == 1
                             symbol = abs(np.int64(q[i, u])) - 1
                             if symbol >= SIZE_DIRECT:
-                                symbol = SIZE_DIRECT + _bucket(symbol - SIZE_DIRECT)
+                                symbol = SIZE_DIRECT + bucket(symbol - SIZE_DIRECT)
                             counts[SIZE_BASE + context * SIZE_SYMBOLS + symbol] += 1
         n = end
 
