@@ -229,7 +229,8 @@ def warm_up(options: argparse.Namespace) -> None:
     y, x = np.mgrid[:150, :210]
     grey = ((x * 3 + y * 5 + (x // 16 + y // 16) % 2 * 90) % 256).astype(np.uint8)
     raw = grey.astype(np.uint16) << 4
-    for picture in (grey, np.stack([grey, grey.T[:150, :150].repeat(2, 1)[:, :210], 255 - grey], -1), raw):
+    colour = np.stack([grey, grey.T[:150, :150].repeat(2, 1)[:, :210], 255 - grey], -1)
+    for picture in (grey, colour, raw, colour.astype(np.uint16) << 4):
         for scale in (1, 2):
             data = compress(picture, bpp=0.5, scale=scale, packet_size=200, interleave=2)
             half = data[: len(data) // 2]

@@ -23,7 +23,7 @@ from onboard.scan import scan
 from onboard.tables import lossless_codes, pack_tables, parse_tables, refinement_codes, refinement_parser
 from onboard.wire import pack
 from tests import reference_layers as twin
-from tests.pictures import checkerboard, colourful, deep, gradient, noise, texture
+from tests.pictures import checkerboard, colourful, deep, deep_colourful, gradient, noise, texture
 
 KEEP_ALL = 64
 
@@ -303,7 +303,7 @@ def mean_square(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean((a.astype(float) - b) ** 2))
 
 
-@pytest.mark.parametrize("make", [texture, colourful, deep])
+@pytest.mark.parametrize("make", [texture, colourful, deep, deep_colourful])
 def test_more_bytes_make_a_better_picture_up_to_lossless(make) -> None:  # type: ignore[no-untyped-def]
     picture = make(120, 171)
     errors = []
@@ -379,7 +379,7 @@ def test_a_refinement_is_not_applied_to_a_base_of_another_index() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 8])
-@pytest.mark.parametrize("make", [texture, colourful, deep])
+@pytest.mark.parametrize("make", [texture, colourful, deep, deep_colourful])
 def test_a_region_is_sharp_in_the_coarse_picture(make, scale: int) -> None:  # type: ignore[no-untyped-def]
     picture = make(150, 330)
     base = onboard.compress(picture, quality=30, scale=scale)  # type: ignore[arg-type]
@@ -425,16 +425,6 @@ def test_only_the_region_of_the_picture_is_read() -> None:
     more = onboard.refine(picture.view(Guarded), base, budget=2000, regions=[(100, 100, 64, 64)])
     assert more == onboard.refine(picture, base, budget=2000, regions=[(100, 100, 64, 64)])
     assert Guarded.seen == [(slice(96, 168), slice(96, 168))]
-
-
-def test_deep_colour_has_a_preview_and_lossless_and_nothing_between() -> None:
-    picture = np.stack([deep(60, 80), deep(60, 80)[::-1], deep(60, 80) // 2], -1)
-    for gray in (False, True):
-        base = onboard.compress(picture, bpp=2, gray=gray)
-        assert onboard.decompress(base).mask.max() <= 2
-        with pytest.raises(InputError, match="nothing between"):
-            onboard.refine(picture, base, bpp=2)
-    assert (onboard.decompress(onboard.compress(picture, lossless=True)).image == picture).all()
 
 
 def test_unusable_requests_are_errors_that_say_why() -> None:
