@@ -135,6 +135,16 @@ def test_budgets_between_preview_and_lossless_are_used_and_make_better_pictures(
     assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 3  # half-size chroma bounds it
 
 
+def test_sixteen_bits_have_steps_coarse_enough_for_low_rates() -> None:
+    picture = deep_colourful(120, 170) << 4
+    budget = int(0.4 * 120 * 170 / 8)
+    data = onboard.compress(picture, budget=budget)
+    assert (onboard.decompress(data).mask == 3).all()
+    preview = onboard.compress(picture, bpp=0.2)
+    more = onboard.refine(picture, preview, budget=500)
+    assert 0.9 * 500 <= len(more) <= 500
+
+
 @pytest.mark.parametrize("gray", [False, True])
 def test_qualities_above_a_preview_grow_in_size_and_never_beyond_lossless(gray: bool) -> None:
     picture = deep_colourful(80, 90)

@@ -111,8 +111,8 @@ def test_the_steps_are_those_of_the_format() -> None:
     from importlib.resources import files
 
     text = (files("onboard") / "FORMAT.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("| 176 |") and str(LAYER_STEPS[191]) in line]
-    assert [int(v) for v in rows[0].split("|")[2:-1]] == list(LAYER_STEPS[176:])
+    rows = [line for line in text.splitlines() if line.startswith("| 240 |") and str(LAYER_STEPS[255]) in line]
+    assert [int(v) for v in rows[0].split("|")[2:-1]] == list(LAYER_STEPS[240:])
 
 
 @pytest.mark.kernel
@@ -172,6 +172,16 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
         assert end < 0
     else:
         assert q[: end - begin].tolist() == expected
+
+
+@pytest.mark.kernel
+def test_magnitudes_are_quantised_exactly_at_every_step() -> None:
+    most = (512 * 512 * 65535 + 1024) >> 11  # of 16-bit samples
+    for step in LAYER_STEPS:
+        reciprocal = -(-(1 << 43) // step)
+        last = (most + step // 3) // step * step - step // 3  # the dearest magnitude's least coefficient
+        for a in {0, step - step // 3 - 1, step - step // 3, max(last - 1, 0), max(last, 0), most - 1, most}:
+            assert refine_code._quantise(a, step, reciprocal) == (a + step // 3) // step
 
 
 @pytest.mark.kernel
@@ -246,13 +256,11 @@ def test_any_bytes_are_the_same_lossless_blocks_or_refused_alike(payload: bytes,
 
 
 def test_headers_come_back() -> None:
-    for header in (LayerHeader(1, 3, 77), LayerHeader(15, 0, 191, 0, 32), LayerHeader(2, 5, 0, 31, 1)):
+    for header in (LayerHeader(1, 3, 77), LayerHeader(15, 0, 255, 0, 32), LayerHeader(2, 5, 0, 31, 1)):
         assert unpack_header(header.pack() + b"abc", 14, 6) == (header, b"abc")
 
 
-@pytest.mark.parametrize(
-    "payload", [b"", b"\x10", bytes((0x18, 0, 31, 1)), bytes((0x16, 0)), bytes((0x10, 192)), b"\x50\0"]
-)
+@pytest.mark.parametrize("payload", [b"", b"\x10", bytes((0x18, 0, 31, 1)), bytes((0x16, 0)), b"\x50\0"])
 def test_bad_headers_are_malformed_sections(payload: bytes) -> None:
     with pytest.raises(onboard.OnboardError):
         unpack_header(payload, 3, 6)
