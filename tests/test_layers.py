@@ -175,13 +175,22 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
 
 
 @pytest.mark.kernel
-def test_magnitudes_are_quantised_exactly_at_every_step() -> None:
-    most = (512 * 512 * 65535 + 1024) >> 11  # of 16-bit samples
-    for step in LAYER_STEPS:
-        reciprocal = -(-(1 << 43) // step)
-        last = (most + step // 3) // step * step - step // 3  # the dearest magnitude's least coefficient
-        for a in {0, step - step // 3 - 1, step - step // 3, max(last - 1, 0), max(last, 0), most - 1, most}:
-            assert refine_code._quantise(a, step, reciprocal) == (a + step // 3) // step
+def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> None:
+    order, keep, masks = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8), np.empty(1, np.uint64)
+    base = np.zeros((8, 8), np.uint16)
+    out = np.empty(100 + refine_code.SLACK, np.uint8)
+    for step in (0, 40, 100, 190, 200, 218, 236, 255):
+        size = LAYER_STEPS[step]
+        most = (128 * 65535 + size // 3) // size  # a flat residual `v` has one coefficient, 128 v
+        least = -((size // 3 - most * size) // 128)  # the least `v` of that magnitude
+        for v in {least - 1, min(least, 65535), 65535}:
+            plane = np.full((8, 8), v, np.uint16)
+            _, used = refine_code.code_refinement(
+                plane, base, order, 1, work_arrays(16), size, thresholds(step), keep, 1, 1, 0,
+                refinement_codes().words[0], masks, out, 100,
+            )  # fmt: skip
+            _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
+            assert q[0, 0] == (128 * v + size // 3) // size and not q[0, 1:].any()
 
 
 @pytest.mark.kernel
