@@ -185,7 +185,8 @@ def make(
         base, target, inputs = plain[1:], _chroma(picture), chroma_features(seen)
     if part.refined:
         (over, *_), (reached, *_) = decoding.refined()
-        inputs = refined_features(inputs, *added_by_layers(decoding, over, reached))
+        added, steps = added_by_layers(decoding, over, reached)
+        inputs = refined_features(inputs, added and added((slice(None), slice(None))), steps)
         base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
     if part.side > BLOCK:
         base = [enlarge(p, description, 1) for p in base]

@@ -38,19 +38,22 @@ def show(
     if refined is None:
         return assemble(make_base(), d), decoding.mask(), {}
     planes, reached = refined
-    full = [enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)]
     if luma_has_all or not all(got.all() for got in reached):
         base = make_base()
-        under = [to_depth(d.window, plane)[low] for plane, low in enumerate(base)] if d.window else base
-        if luma_has_all:
-            full[0] = under[0]
-        spread = [_spread(got, plane, d) for plane, got in enumerate(reached)]
-        picture = _compose([np.where(w, over, low) for w, over, low in zip(spread, full, under, strict=True)], d)
+        shown, anywhere = [], np.zeros((d.height, d.width), bool)
+        for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
+            if plane == 0 and luma_has_all:
+                shown.append(under)
+                continue
+            where = _spread(got, plane, d)
+            anywhere |= where
+            low = to_depth(d.window, plane)[under] if d.window else under
+            shown.append(np.where(where, enlarge(over, d, layer_log2(plane)), low))
+        picture = _compose(shown, d)
         if d.window and len(planes) > 1:  # a pixel without layers is shown as if there were none, to the last bit
-            anywhere = np.logical_or.reduce(spread)
             picture = np.where(anywhere[..., None], picture, assemble(base, d))
     else:
-        picture = _compose(full, d)
+        picture = _compose([enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)], d)
     exact = decoding.layers.lossless()
     if exact is not None:
         where = spread_blocks(exact[1], picture.shape)
