@@ -177,7 +177,7 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
 @pytest.mark.kernel
 def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> None:
     order, keep, masks = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8), np.empty(1, np.uint64)
-    base = np.zeros((8, 8), np.uint16)
+    base, wide = np.zeros((8, 8), np.uint16), np.empty((2, 8, 256), np.int64)
     out = np.empty(100 + refine_code.SLACK, np.uint8)
     for step in (0, 40, 100, 190, 200, 218, 236, 255):
         size = LAYER_STEPS[step]
@@ -186,7 +186,7 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
         for v in {least - 1, min(least, 65535), 65535}:
             plane = np.full((8, 8), v, np.uint16)
             _, used = refine_code.code_refinement(
-                plane, base, order, 1, work_arrays(16), size, thresholds(step), keep, 1, 1, 0,
+                plane, base, order, 1, wide, size, thresholds(step), keep, 1, 1, 0,
                 refinement_codes().words[0], masks, out, 100,
             )  # fmt: skip
             _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
