@@ -81,11 +81,11 @@ LAYER_CASES = {
         {"quality": 30, "interleave": 2},
         [{"bpp": 1, "regions": [(20, 30, 71, 50), (100, 60, 80, 61)]}, {"lossless": True, "regions": [(0, 0, 30, 40)]}],
     ),
-    "deep-rgb-fitted": (lambda: deep_colour_scene(75, 110, 31), {"bpp": 2, "packet_size": 400, "interleave": 2}, []),
-    "deep-rgb-region-fitted": (
-        lambda: deep_colour_scene(70, 130, 32),
+    "deep-rgb": (lambda: deep_colour_scene(75, 110, 31), {"quality": 125, "packet_size": 400, "interleave": 2}, []),
+    "deep-rgb-region": (
+        lambda: deep_colour_scene(60, 90, 32),
         {"quality": 40, "scale": 2, "curve": "sqrt", "no_data": True},
-        [{"bpp": 2, "regions": [(20, 10, 71, 50)]}, {"bpp": 1}, {"lossless": True, "regions": [(100, 40, 30, 30)]}],
+        [{"bpp": 100, "regions": [(20, 10, 31, 20)]}, {"lossless": True, "regions": [(60, 30, 20, 20)]}],
     ),
     "grey-lossless": (lambda: scene(61, 90, 27), {"lossless": True, "packet_size": 900}, []),
     "rgb-lossless": (lambda: colour_scene(45, 70, 28), {"lossless": True, "interleave": 4}, []),
