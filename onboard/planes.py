@@ -10,7 +10,7 @@ from math import isqrt
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.enlarge import double
+from onboard.kernels.enlarge import double, double_deep
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Window
 
@@ -219,10 +219,12 @@ def enlarge(plane: np.ndarray, description: Description, from_log2: int, to_log2
     Args:
         plane: uint8, or uint16 at the depth of the source.
     """
-    top = (1 << description.window.depth) - 1 if description.window and plane.dtype == np.uint16 else 255
     for log2 in range(from_log2 - 1, to_log2 - 1, -1):
         out = np.empty(shape_at(description, log2), plane.dtype)
-        double(plane, ENLARGER, top, out)
+        if plane.dtype == np.uint16 and description.window:
+            double_deep(plane, ENLARGER, (1 << description.window.depth) - 1, out)
+        else:
+            double(plane, ENLARGER, out)
         plane = out
     return plane
 

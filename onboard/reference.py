@@ -190,7 +190,7 @@ def reference_plane(
 def _double(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """One doubling of the normative enlarger."""
     out = np.empty((height, width), np.uint8)
-    double(pixels, ENLARGER, 255, out)
+    double(pixels, ENLARGER, out)
     return out
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import onboard
 from onboard.depth import colour_picture, colour_planes, to_depth
-from onboard.kernels.enlarge import double
+from onboard.kernels.enlarge import double_deep
 from onboard.layer_header import unpack_header
 from onboard.planes import ENLARGER
 from onboard.scan import scan
@@ -64,7 +64,7 @@ def test_deep_planes_are_doubled_as_the_twin_doubles_them(
 ) -> None:
     plane = samples(seed, (height, width), depth, extreme)
     out = np.empty((2 * height - odd, 2 * width - odd), np.uint16)
-    double(plane, ENLARGER, (1 << depth) - 1, out)
+    double_deep(plane, ENLARGER, (1 << depth) - 1, out)
     assert out.tolist() == base_twin.enlarge(plane.tolist(), *out.shape, 1, (1 << depth) - 1)
 
 

@@ -570,7 +570,7 @@ def test_double_agrees_with_its_twin(seed, height, width, odd, extreme):
         np.uint8
     )
     out = np.empty((2 * height - odd, 2 * width - odd), np.uint8)
-    double(plane, ENLARGER, 255, out)
+    double(plane, ENLARGER, out)
     assert out.tolist() == reference.enlarge(plane.tolist(), *out.shape, 1)
 
 
@@ -579,5 +579,5 @@ def test_the_enlarger_is_that_of_the_format_and_keeps_flat_pictures():
     assert sum(reference.ENLARGER) == 256
     for value in (0, 1, 127, 255):
         out = np.empty((6, 9), np.uint8)
-        double(np.full((3, 5), value, np.uint8), ENLARGER, 255, out)
+        double(np.full((3, 5), value, np.uint8), ENLARGER, out)
         assert (out == value).all()
