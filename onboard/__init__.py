@@ -239,8 +239,10 @@ def compress_stream(
     quality: float | None = None,
     scale: Literal[1, 2, 4] = 1,
     packet_size: int = MAX_PACKET,
-    interleave: Literal[1, 2, 4] = 1,
+    interleave: Literal[1, 2, 4] | None = None,
     parity: tuple[float, float] = (0, 0),
+    expect_loss: float = 0.0,
+    expect_burst: float = 1.0,
     gray: bool = False,
     image_id: int = 0,
     tag: int = 0,
@@ -252,9 +254,12 @@ def compress_stream(
         picture: uint8, (height, width) or (height, width, 3), sides 1 to 65535.
         budget: most bytes of the stream, which comes close to it from below.
         quality: 0 (coarsest) to 100 (finest), halves count. One of budget and quality must be given.
-        scale, packet_size, interleave, gray, model: as for compress().
+        scale, packet_size, gray, model: as for compress().
+        interleave: 1, 2 or 4; by default as an expected loss asks for, else 1.
         parity: erasure packets in percent of the source packets, for layer 0 and for layer 1: two parity packets (more
             above 100 %) for each group of so many source packets, or of fewer when the quantiser index changes.
+        expect_loss, expect_burst: as for compress(), but that parity is sent only when it is asked for: in one pass
+            it costs more than it saves.
         image_id, tag: which picture this is and which encoding of it, 0 to 65535: nothing can be derived from content
             that is still to come.
 
@@ -267,6 +272,8 @@ def compress_stream(
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
     _check_quality(quality, MAX_QUALITY)
+    plan = _expect.stream_plan(expect_loss, expect_burst)
+    groups = Group.percent(parity[0]), Group.percent(parity[1])
     known = _model(model)
     description = Description(
         picture_id=_check_id("image id", image_id),
@@ -275,11 +282,10 @@ def compress_stream(
         width=picture.shape[1],
         height=picture.shape[0],
         scale_log2=_scale_log2(scale),
-        interleave_log2=_interleave_log2(interleave),
+        interleave_log2=_interleave_log2(interleave or plan.interleave),
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
     index = 0 if quality is None else index_of(quality)
-    groups = Group.percent(parity[0]), Group.percent(parity[1])
     return stream(picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups)
 
 

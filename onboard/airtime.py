@@ -24,35 +24,36 @@ class Radio:
     source: str
 
 
+# Sections as read in these documents; those of AX.25 and of CCSDS 133.0-B-2 as several implementations cite them.
 RADIOS = {
     "ax25": Radio(
         256,
         25,
-        "AX.25 v2.2 (TAPR, July 1998): a UI frame (section 3) has two flags, 14 bytes of addresses (no digipeaters), "
-        "control, PID and 2 bytes of FCS, 20 bytes in all; N1 is 256 by default (section 6.7.2); bit stuffing (section "
-        "3.6) adds one bit in 62 of random bits, some 5 bytes of a full frame",
+        "AX.25 v2.2 (TAPR, July 1998): a UI frame has two flags, 14 bytes of addresses without digipeaters (section "
+        "3.12), control, PID and 2 bytes of FCS, 20 bytes in all; N1 is 256 by default (section 6.7.2); bit stuffing "
+        "(section 3.6) adds one bit in 62 of random bits, some 5 bytes of a full frame",
     ),
     "lora": Radio(
         255,
         28,
-        "Semtech SX1276/77/78/79 datasheet, rev. 4, section 4.1.1: packets of 255 bytes; time on air (4.1.1.7) with "
-        "8 symbols of preamble, explicit header, CRC and CR 4/5, at the bit rate B * BW / 2^SF * 4/5 with B = SF, or "
-        "SF - 2 with low data rate optimization, which is mandated for symbols above 16 ms (SF11 and SF12 at 125 kHz). "
-        "At most 28 bytes, for SF12 without it; 19 for SF7",
+        "Semtech SX1276/77/78/79 datasheet, rev. 4, March 2015: the length of a payload is one byte; time on air by "
+        "section 4.1.1.7 with 8 symbols of preamble, explicit header, CRC and CR 4/5, at the bit rate B * BW / 2^SF * "
+        "4/5 with B = SF, or SF - 2 with low data rate optimization, which is mandated for symbols above 16 ms (SF11 "
+        "and SF12 at 125 kHz). At most 28 bytes, for SF12 without it; 19 for SF7",
     ),
     "mavlink": Radio(
         253,
         14,
-        "MAVLink developer guide, Packet Serialization, MAVLink 2 packet format: 10 bytes of header, 2 of checksum, no "
+        "MAVLink developer guide, Packet Serialization, MAVLink 2 Packet Format: 10 bytes of header, 2 of checksum, no "
         "signature; message ENCAPSULATED_DATA (131) of common.xml: 2 bytes of sequence number, 253 of data",
     ),
     "ccsds": Radio(
         1097,
         18,
         "CCSDS 133.0-B-2, section 4.1.3: 6 bytes of space packet header; one packet in each TM transfer frame, CCSDS "
-        "132.0-B-2, section 4.1.1: 6 bytes of header, 4 of operational control, 2 of frame error control; frames of "
-        "5 * 223 = 1115 bytes, CCSDS 131.0-B-5, sections 4.3 and 4.4: RS(255,223), interleaving depth 5. Sync marker "
-        "and channel coding come on top: give the bit rate in front of them",
+        "132.0-B-1, section 4.1.1: 6 bytes of header, 4 of operational control, 2 of frame error control; frames of "
+        "5 * 223 = 1115 bytes, CCSDS 131.0-B-2, section 4.3: Reed-Solomon with E = 16 and interleaving depth 5. Sync "
+        "marker and channel coding come on top: give the bit rate in front of them",
     ),
 }
 

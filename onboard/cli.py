@@ -20,6 +20,18 @@ from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
 SUFFIX = ".obp"
+NOT_IN_A_STREAM = (
+    "bpp",
+    "lossless",
+    "window",
+    "no_data",
+    "source_id",
+    "time",
+    "metadata",
+    "order",
+    "seconds",
+    "overhead",
+)
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
 
 
@@ -171,11 +183,7 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
 
 def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
     """The picture in one pass. Options that a stream does not have are refused, not ignored."""
-    given = [
-        name
-        for name in ("bpp", "window", "no_data", "source_id", "time", "metadata")
-        if getattr(options, name) is not None
-    ]
+    given = [name for name in NOT_IN_A_STREAM if getattr(options, name) not in (None, False)]
     if given or options.scale == "auto":
         raise InputError(f"--stream does not go with --{(given or ['scale auto'])[0].replace('_', '-')}")
     packets = compress_stream(
@@ -184,8 +192,10 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         quality=options.quality,
         scale=int(options.scale or 1),  # type: ignore[arg-type]
         packet_size=packet_size(options),
-        interleave=options.interleave or 1,
+        interleave=options.interleave,
         parity=options.parity or (0, 0),
+        expect_loss=options.expect_loss,
+        expect_burst=options.expect_burst,
         gray=options.gray,
         image_id=options.image_id or 0,
         tag=options.tag or 0,
@@ -229,7 +239,8 @@ def warm_up(options: argparse.Namespace) -> None:
     y, x = np.mgrid[:150, :210]
     grey = ((x * 3 + y * 5 + (x // 16 + y // 16) % 2 * 90) % 256).astype(np.uint8)
     raw = grey.astype(np.uint16) << 4
-    for picture in (grey, np.stack([grey, grey.T[:150, :150].repeat(2, 1)[:, :210], 255 - grey], -1), raw):
+    colour = np.stack([grey, grey.T[:150, :150].repeat(2, 1)[:, :210], 255 - grey], -1)
+    for picture in (grey, colour, raw, colour.astype(np.uint16) << 4):
         for scale in (1, 2):
             data = compress(picture, bpp=0.5, scale=scale, packet_size=200, interleave=2)
             half = data[: len(data) // 2]

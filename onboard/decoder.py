@@ -21,7 +21,7 @@ from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
 from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
-from onboard.reference import Rect, has_layer, layer_grid, reference_plane, whole
+from onboard.reference import Rect, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
@@ -115,10 +115,10 @@ class Decoding:
         self.layers = Layers(self.description, len(self.planes))
 
     def add(self, packets: Iterable[Packet]) -> None:
-        """Apply packets of this picture. Planes and layers that it cannot have are skipped, bad sections counted."""
+        """Apply packets of this picture. Planes that it cannot have are skipped, bad sections counted."""
         for packet in packets:
             for section in packet.sections:
-                if section.plane >= len(self.planes) or not has_layer(self.description, section.layer):
+                if section.plane >= len(self.planes):
                     self.skipped_sections += 1
                     continue
                 try:

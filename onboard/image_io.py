@@ -7,12 +7,15 @@ import io
 import math
 import os
 import re
+import struct
 import sys
 import tempfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from onboard.errors import InputError
 
@@ -20,6 +23,9 @@ READABLE = frozenset(
     (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".gif", ".jp2")
 )
 STDIO = "-"
+TIFF_BITS = 258  # BitsPerSample
+PNG_RGB, PNG_UP = 2, 2  # colour type; filter
+_DEEP_COLOUR = re.compile("RGB[AX]?;16[BLN]")
 _RAW_TYPES = {"u8": "u1", "u16le": "<u2", "u16be": ">u2", "rgb888": "u1", "rgb565le": "<u2", "rgb565be": ">u2"}
 _RAW = re.compile(rf"(\d{{1,5}})x(\d{{1,5}}):({'|'.join(_RAW_TYPES)})")
 
@@ -40,9 +46,16 @@ def read_picture(path: str | Path) -> np.ndarray:
     source = io.BytesIO(read_bytes(STDIO)) if str(path) == STDIO else path
     try:
         with Image.open(source) as image:
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_array(image)
+            deep = _deep_colour(image)
+            if deep:  # Pillow keeps 8 bits of a colour sample, but lets us say which
+                image.tile = [_tile_of(tile, deep, high=True) for tile in image.tile]
+            high = _upright(image)
+            if not deep:
+                return _to_array(high)
+        with Image.open(source) as image:
+            image.tile = [_tile_of(tile, deep, high=False) for tile in image.tile]
+            low = _upright(image)
+        return np.asarray(high)[..., :3].astype(np.uint16) << 8 | np.asarray(low)[..., :3]
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError) as e:
@@ -50,6 +63,50 @@ def read_picture(path: str | Path) -> np.ndarray:
         raise InputError(f"{path}: not a picture that Pillow can read{detail}") from None
     except OSError as e:
         raise InputError(f"{path}: {e.strerror or e}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _deep_colour(image: ImageFile.ImageFile) -> str:
+    """How the colour samples of more than 8 bits lie, "RGB;16B" and the like; "" for any other picture.
+
+    Raises InputError for those of which Pillow makes 8 bits and nothing else.
+    """
+    modes = {_raw_mode(tile) for tile in image.tile}
+    samples = getattr(image, "tag_v2", {}).get(TIFF_BITS, ())
+    deep_planes = len(samples) > 1 and max(samples) > 8  # one after another: their modes say nothing of a depth
+    if not deep_planes and not any(";16" in mode and not mode.startswith("I") for mode in modes):
+        return ""
+    mode = modes.pop()
+    if modes or not _DEEP_COLOUR.fullmatch(mode):
+        raise InputError(
+            "16-bit samples that Pillow cuts to 8: give colour without alpha as PNG, or as plain TIFF or PPM"
+        )
+    return mode
+
+
+def _raw_mode(tile: Any) -> str:
+    """Pillow's name for how the samples of a part of a file lie; of PPM, which has none, one of that kind."""
+    args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+    if tile[0].startswith("ppm") and args[0] == "RGB" and args[1] > 255:
+        return "RGB;16B" if tile[0] == "ppm" else "RGB;16 as text"
+    return str(args[0])
+
+
+def _tile_of(tile: Any, mode: str, high: bool) -> Any:
+    """The same part of a file, read as the high or the low byte of each sample."""
+    codec, extents, offset, args = tile
+    order = {"B": "BL", "L": "LB", "N": "LB" if sys.byteorder == "little" else "BL"}[mode[-1]]
+    wanted = mode[:-1] + order[0 if high else 1]  # the high byte of one order is the low byte of the other
+    if codec == "ppm":
+        codec, args = "raw", (wanted, 0, 1)
+    else:
+        args = (wanted, *args[1:]) if isinstance(args, tuple) else wanted
+    return getattr(type(tile), "_make", tuple)((codec, extents, offset, args))  # a named tuple since Pillow 11
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
@@ -111,8 +168,27 @@ def png_bytes(picture: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
+    if picture.dtype == np.uint16 and picture.ndim == 3:
+        return _deep_colour_png(picture, info)
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def _deep_colour_png(picture: np.ndarray, info: PngImagePlugin.PngInfo) -> bytes:
+    """A uint16 (height, width, 3) picture as PNG, which Pillow cannot write: each row less the one above it."""
+    height, width = picture.shape[:2]
+    rows = picture.astype(">u2").view(np.uint8).reshape(height, 6 * width)
+    filtered = np.empty((height, 1 + 6 * width), np.uint8)
+    filtered[:, 0] = PNG_UP
+    filtered[0, 1:], filtered[1:, 1:] = rows[0], rows[1:] - rows[:-1]
+    out = io.BytesIO()
+    out.write(b"\x89PNG\r\n\x1a\n")
+    PngImagePlugin.putchunk(out, b"IHDR", struct.pack(">2I5B", width, height, 16, PNG_RGB, 0, 0, 0))
+    for chunk in info.chunks:
+        PngImagePlugin.putchunk(out, chunk[0], chunk[1])
+    PngImagePlugin.putchunk(out, b"IDAT", zlib.compress(filtered.tobytes()))
+    PngImagePlugin.putchunk(out, b"IEND", b"")
     return out.getvalue()
 
 
@@ -129,6 +205,8 @@ def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> byte
     suffix = Path(path).suffix.lower()
     if path == STDIO or suffix == ".png":
         return png_bytes(picture, text)
+    if picture.dtype == np.uint16 and picture.ndim == 3:
+        raise InputError(f"{path}: colour of 16 bits is written as .png only")
     out = io.BytesIO()
     try:
         Image.fromarray(picture).save(out, Image.registered_extensions()[suffix])

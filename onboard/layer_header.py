@@ -15,8 +15,9 @@ FORETOLD = 0  # the reference is what layer 0 foretells of every block
 NORMATIVE = 1  # the reference is the normative reconstruction of layers 0 and 1
 NO_REFERENCE = 15
 
-# Steps in sixteenths of a sample: round(16 * 2^(i/16)), spelled out in FORMAT.md section 11.4.
-LAYER_STEPS = tuple(round(16 * 2 ** (i / 16)) for i in range(192))
+# Steps in sixteenths of a sample: round(16 * 2^(i/16)), spelled out in FORMAT.md section 11.4. The last ones are for
+# samples of 16 bits.
+LAYER_STEPS = tuple(round(16 * 2 ** (i / 16)) for i in range(256))
 
 _REGION_FLAG = 0x08
 _HEAD = struct.Struct(">BB")
@@ -67,7 +68,7 @@ def unpack_header(payload: bytes, layer: int, table_sets: int) -> tuple[LayerHea
     if layer == LAYER_LOSSLESS:
         known = header.reference == NO_REFERENCE and step == 0
     else:
-        known = (header.reference < layer or header.reference == NO_REFERENCE) and step < len(LAYER_STEPS)
+        known = header.reference < layer or header.reference == NO_REFERENCE
     if not known or header.table_set >= table_sets:
         raise SectionError(BAD_HEADER)
     return header, payload[at:]

@@ -10,7 +10,7 @@ from math import isqrt
 import numpy as np
 
 from onboard.errors import InputError
-from onboard.kernels.enlarge import double
+from onboard.kernels.enlarge import double, double_deep
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.wire import BLOCK, MAX_SIDE, STRIPE, Colour, Curve, Description, Window
 
@@ -104,14 +104,19 @@ def _kept_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np
     return order
 
 
+def base_range(window: Window) -> tuple[int, int]:
+    """(darkest plane value of a valid sample, levels above it)."""
+    floor = VALID_FROM if window.no_data else 0
+    return floor, 255 - floor
+
+
 @lru_cache(maxsize=4)
 def window_table(window: Window) -> np.ndarray:
     """uint8 (65536,) from source sample to plane value: the encoder's half of the window."""
     v = np.arange(65536, dtype=np.int64)
     span = window.high - window.low
     inside = np.clip(v - window.low, 0, span)
-    floor = VALID_FROM if window.no_data else 0
-    levels = 255 - floor
+    floor, levels = base_range(window)
     if window.curve == Curve.SQRT:
         # levels * sqrt(inside / span), rounded half up, in integers so that every board makes the same table
         roots = [isqrt(4 * levels * levels * i // span) for i in range(span + 1)]
@@ -125,8 +130,7 @@ def window_table(window: Window) -> np.ndarray:
 
 def window_inverse(window: Window) -> np.ndarray:
     """uint16 (256,) from plane value to source sample: normative, integers only (FORMAT.md section 8)."""
-    floor = VALID_FROM if window.no_data else 0
-    levels = 255 - floor
+    floor, levels = base_range(window)
     p = np.clip(np.arange(256, dtype=np.int64) - floor, 0, levels)
     span = window.high - window.low
     if window.curve == Curve.SQRT:
@@ -210,10 +214,17 @@ def assemble(full: list[np.ndarray], description: Description) -> np.ndarray:
 
 
 def enlarge(plane: np.ndarray, description: Description, from_log2: int, to_log2: int = 0) -> np.ndarray:
-    """Bring a plane from 1/2^from_log2 of the picture's size to 1/2^to_log2, doubling once per power of two."""
+    """Bring a plane from 1/2^from_log2 of the picture's size to 1/2^to_log2, doubling once per power of two.
+
+    Args:
+        plane: uint8, or uint16 at the depth of the source.
+    """
     for log2 in range(from_log2 - 1, to_log2 - 1, -1):
-        out = np.empty(shape_at(description, log2), np.uint8)
-        double(plane, ENLARGER, out)
+        out = np.empty(shape_at(description, log2), plane.dtype)
+        if plane.dtype == np.uint16 and description.window:
+            double_deep(plane, ENLARGER, (1 << description.window.depth) - 1, out)
+        else:
+            double(plane, ENLARGER, out)
         plane = out
     return plane
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, Job
-from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS
+from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer
 from onboard.planes import enlarge, plane_count, strips
 from onboard.rate import Job as RateJob
@@ -34,6 +34,7 @@ from onboard.refiner import (
     lossless_planes,
     lossless_sections,
     source_planes,
+    steps_deeper,
 )
 from onboard.spend import COARSEST, START_STEP, BitsOf, counted, find_step, first, spend
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
@@ -98,7 +99,7 @@ class Shot:
 
 def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
-    index = base_index(step)
+    index = base_index(step, steps_deeper(job.base))
     base = job.sources(index, ALL_GROUP_1)
     d = base[0].description
     decoding = Decoding(d, job.model)
@@ -137,7 +138,7 @@ def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BL
         bits = 8 * (room - shot.base_size - PACKET_OVERHEAD)
         seen.add(step)
         step = find_step(shot.bits_of, bits, step)
-        if abs(base_index(step) - shot.index) <= CLOSE_INDEX or step in seen:
+        if abs(base_index(step, steps_deeper(job.base)) - shot.index) <= CLOSE_INDEX or step in seen:
             break
     return (shot, step) if bits > 0 else None
 
@@ -159,12 +160,32 @@ def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
     return total
 
 
+def base_error(job: Job, packets: list[bytes]) -> float:
+    """Squared error of a base's plain luma at the depth of the source, where Shot.error is at home."""
+    if job.base.window is None:
+        return luma_error(job, packets, 0)
+    parsed = [unpack(p)[0] for p in packets]
+    decoding = Decoding(parsed[0].description, job.model)
+    decoding.add(parsed)
+    difference = np.subtract(
+        source_planes(job.picture, job.base)[0], decoding.reference(0, NORMATIVE), dtype=np.float32
+    )
+    return float(np.vdot(difference, difference))
+
+
 def at_quality(job: Job, quality: float) -> list[bytes]:
-    """A stream between the finest preview and a lossless one; the coarsest is just better than that preview."""
-    finest = luma_error(job, job.packets(0, 0), 0) / MUST_BE_BETTER
+    """A stream between the finest preview and a lossless one; the coarsest is just better than that preview.
+
+    Of a deep picture the finest steps may say no more than noise, and take more than the lossless stream: it is then
+    that. (At 8 bits they take a few per cent more at most.)
+    """
+    finest = base_error(job, job.packets(0, 0)) / MUST_BE_BETTER
     shot = make_shot(job, START_STEP)
     as_good = first(0, COARSEST, lambda step: shot.error(step) > finest) - 1
-    return single_shot(job, max(round(as_good * (LOSSLESS_QUALITY - quality) / (LOSSLESS_QUALITY - MAX_QUALITY)), 0))
+    step = max(round(as_good * (LOSSLESS_QUALITY - quality) / (LOSSLESS_QUALITY - MAX_QUALITY)), 0)
+    packets = single_shot(job, step)
+    exact = None if job.base.window is None else _lossless_within(job, job.size(packets), None)
+    return packets if exact is None else exact
 
 
 def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
@@ -176,8 +197,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     Raises:
         BudgetError: no stream is that small.
     """
-    deep_colour = job.base.window is not None and job.picture.ndim > 2  # nothing between a preview and lossless
-    layers = scale_log2 in (None, 0) and not deep_colour
+    layers = scale_log2 in (None, 0)
     alone: list[bytes] | None = None
     if not (layers and 8 * budget * job.source_share(budget) >= LAYERS_ONLY_FROM * job.pixels):
         choice = fit_budget(job, budget, scale_log2, job.model.price, luma_error)
@@ -193,7 +213,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     found = fit_shot(job, budget)
     if found is not None:
         shot, step = found
-        if alone is not None and luma_error(job, alone, 0) <= SHOWN_BETTER * shot.error(step):
+        if alone is not None and base_error(job, alone) <= SHOWN_BETTER * shot.error(step):
             return alone
         packets, size = spend(budget, step, shot.bits_of, shot.packets, job.size)
         if size <= budget:
@@ -205,7 +225,7 @@ def _layers_win(sample: Job, index: int) -> bool:
     """Whether a base and a refinement are better than a base alone of this index, on a small part of a picture."""
     packets = sample.packets(0, index)
     found = _fit_shot(sample, sum(map(len, packets)), START_STEP, QUICK_BLOCKS)
-    return found is not None and luma_error(sample, packets, 0) > SHOWN_BETTER * found[0].error(found[1])
+    return found is not None and base_error(sample, packets) > SHOWN_BETTER * found[0].error(found[1])
 
 
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:

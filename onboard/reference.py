@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onboard.depth import to_depth
 from onboard.errors import SectionError
 from onboard.kernels.enlarge import double
 from onboard.kernels.synthesise import synthesise
-from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT
 from onboard.model import Model
-from onboard.planes import ENLARGER, phase_order, phases, plane_shape, shape_at, window_inverse
-from onboard.wire import BLOCK, STRIPE, Colour, Description
+from onboard.planes import ENLARGER, phase_order, phases, plane_shape, shape_at
+from onboard.wire import BLOCK, STRIPE, Description
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def reference_plane(
         pixels = _double(pixels, min(2 * pixels.shape[0], height - top), min(2 * pixels.shape[1], width - left))
     y, x = rect.samples(*layer_shape(description, plane))
     pixels = pixels[y.start - top : y.stop - top, x.start - left : x.stop - left]
-    return window_inverse(description.window)[pixels] if description.window else np.ascontiguousarray(pixels)
+    return to_depth(description.window, plane)[pixels] if description.window else np.ascontiguousarray(pixels)
 
 
 def _double(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -192,12 +192,6 @@ def _double(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     out = np.empty((height, width), np.uint8)
     double(pixels, ENLARGER, out)
     return out
-
-
-def has_layer(description: Description, layer: int) -> bool:
-    """Deep colour pictures have no layers 2 to 14."""
-    deep_colour = description.window is not None and description.colour != Colour.GREY
-    return not (deep_colour and FIRST_REFINEMENT <= layer <= LAST_REFINEMENT)
 
 
 def depth_of(description: Description) -> int:

@@ -5,11 +5,13 @@ The encoder and the decoder agree on a reference by `onboard.reference`; what ha
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from onboard.depth import colour_planes
 from onboard.errors import InputError
 from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
 from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
@@ -18,7 +20,7 @@ from onboard.kernels.refine import SET_SYMBOLS
 from onboard.kernels.refine_code import SLACK, code_refinement, count_refinement
 from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
 from onboard.packer import Packer
-from onboard.planes import strips
+from onboard.planes import base_range, plane_count, strips
 from onboard.reference import (
     Rect,
     SectionGrid,
@@ -62,9 +64,24 @@ def thresholds(step: int, dead_zone: int = DEAD_ZONE) -> np.ndarray:
     return np.maximum(LAYER_STEPS[step] * (dead_zone * DEAR_RUN + RUN_PRICE * run) // (1024 * DEAR_RUN), 1)
 
 
-def base_index(step: int) -> int:
-    """The quantiser index of a layer 0 that goes well with a refinement step: one octave is 32 indices or 16 steps."""
-    return min(max(2 * step - 64, 0), MAX_INDEX)
+def base_index(step: int, deeper: int = 0) -> int:
+    """The quantiser index of a layer 0 that goes well with a refinement step: one octave is 32 indices or 16 steps.
+
+    Args:
+        deeper: steps by which the samples that are refined are larger than those of the base.
+    """
+    return min(max(2 * (step - deeper) - 64, 0), MAX_INDEX)
+
+
+def steps_deeper(description: Description) -> int:
+    """By how many steps samples of the source are larger than those of the base: 0 for 8 bits.
+
+    Also 0 for deep grey, which loses little by a coarse base (0.1 dB), where chroma would lose five times as much.
+    """
+    if description.window is None or description.colour == Colour.GREY:
+        return 0
+    span, levels = description.window.high - description.window.low, base_range(description.window)[1]
+    return bisect(LAYER_STEPS, LAYER_STEPS[0] * span // levels)
 
 
 @dataclass(frozen=True)
@@ -199,10 +216,7 @@ def part_grids(rect: Rect, shape: tuple[int, int], interleave_log2: int) -> Iter
 
 
 def source_planes(picture: np.ndarray, description: Description) -> list[np.ndarray]:
-    """The planes that layers 2 to 14 code, of a picture or an evenly cut region: chroma at half size.
-
-    Raises InputError for deep colour pictures.
-    """
+    """The planes that layers 2 to 14 code, of a picture or an evenly cut region: chroma at half size."""
     if description.window is None:
         height, width = picture.shape[:2]
         own = Description(0, 0, 0, width, height, colour=description.colour)
@@ -211,7 +225,7 @@ def source_planes(picture: np.ndarray, description: Description) -> list[np.ndar
             cut.setdefault(plane, []).append(strip)
         return [np.ascontiguousarray(np.concatenate(cut[p]) if len(cut[p]) > 1 else cut[p][0]) for p in sorted(cut)]
     if picture.ndim == 3:
-        raise InputError("16-bit colour pictures: a preview, or lossless in colour; there is nothing between")
+        return colour_planes(picture, description.window.depth)[: plane_count(description.colour)]
     return [np.ascontiguousarray(picture)]
 
 

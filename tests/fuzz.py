@@ -1,6 +1,6 @@
 """Mutated streams and captures against the ground half: `python -m tests.fuzz --count 100000 --seed 1`.
 
-Every case damages the capture of one of twenty streams in one framing and decodes what is left. It must end in a
+Every case damages the capture of one of twenty-two streams in one framing and decodes what is left. It must end in a
 picture or in an error of our own, in time and within a bound on memory, and every packet that the damage did not touch
 must be used. A case depends on the seed and its number only; a failure names both.
 """
@@ -28,7 +28,7 @@ from onboard.ground.pictures import Store, decode_picture
 from onboard.ground.unframe import unframe
 from onboard.scan import scan
 from onboard.wire import CRC, HEADER, LENGTH, Kind, pack
-from tests.make_vectors import colour_scene, deep_scene, scene
+from tests.make_vectors import colour_scene, deep_colour_scene, deep_scene, scene
 
 MAX_PIXELS = 1 << 16  # of a picture; a damaged header may claim 65535 x 65535
 MEMORY = 256 << 20  # bytes that all cases together may take beyond what the program had when it began
@@ -38,8 +38,9 @@ FORGED = 0.25  # share of cases with a damaged packet behind a valid CRC, so tha
 
 @cache
 def streams() -> list[list[bytes]]:
-    """The packets of twenty streams: grey, colour and deep, all scales and interleaves, parity, every layer."""
+    """The packets of twenty-two streams: grey, colour and deep, all scales and interleaves, parity, every layer."""
     preview = onboard.compress(scene(80, 200, 7), quality=30, scale=2)
+    deep = onboard.compress(deep_colour_scene(80, 90, 21), quality=30, packet_size=150, curve="sqrt")
     made = [
         onboard.compress(scene(40, 61, 1), quality=30, packet_size=64),
         onboard.compress(scene(70, 90, 2), quality=60, packet_size=150, interleave=2),
@@ -63,6 +64,8 @@ def streams() -> list[list[bytes]]:
         onboard.compress(colour_scene(40, 50, 18), lossless=True, packet_size=400),
         preview + onboard.refine(scene(80, 200, 7), preview, bpp=1, regions=[(130, 20, 60, 40)], packet_size=100),
         b"".join(onboard.compress_stream(scene(80, 100, 19), quality=50, packet_size=100)),
+        onboard.compress(deep_colour_scene(60, 70, 20), bpp=3, packet_size=200, interleave=2),
+        deep + onboard.refine(deep_colour_scene(80, 90, 21), deep, bpp=1, regions=[(30, 20, 40, 40)], packet_size=100),
     ]
     return [[pack(p) for p in scan(data)[0]] for data in made]
 

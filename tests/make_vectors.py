@@ -39,6 +39,12 @@ def deep_scene(height: int, width: int, seed: int) -> np.ndarray:
     return deep
 
 
+def deep_colour_scene(height: int, width: int, seed: int) -> np.ndarray:
+    """Twelve bits in three channels that differ."""
+    channels = [deep_scene(height, width, seed + i) // (i + 1) + 150 * i for i in range(3)]
+    return np.stack(channels, -1).astype(np.uint16)
+
+
 # name: (picture, options of onboard.compress)
 CASES = {
     "grey": (lambda: scene(83, 121, 3), {"quality": 40}),
@@ -74,6 +80,12 @@ LAYER_CASES = {
         lambda: colour_scene(121, 203, 26),
         {"quality": 30, "interleave": 2},
         [{"bpp": 1, "regions": [(20, 30, 71, 50), (100, 60, 80, 61)]}, {"lossless": True, "regions": [(0, 0, 30, 40)]}],
+    ),
+    "deep-rgb": (lambda: deep_colour_scene(75, 110, 31), {"quality": 125, "packet_size": 400, "interleave": 2}, []),
+    "deep-rgb-region": (
+        lambda: deep_colour_scene(60, 90, 32),
+        {"quality": 40, "scale": 2, "curve": "sqrt", "no_data": True},
+        [{"bpp": 100, "regions": [(20, 10, 31, 20)]}, {"lossless": True, "regions": [(60, 30, 20, 20)]}],
     ),
     "grey-lossless": (lambda: scene(61, 90, 27), {"lossless": True, "packet_size": 900}, []),
     "rgb-lossless": (lambda: colour_scene(45, 70, 28), {"lossless": True, "interleave": 4}, []),

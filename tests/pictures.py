@@ -43,3 +43,9 @@ def deep(height: int, width: int) -> np.ndarray:
     picture = (300 + 2900 * x / width + 600 * y / height).astype(np.uint16)
     picture[: height // 4, : width // 3] = 0
     return picture
+
+
+def deep_colourful(height: int, width: int) -> np.ndarray:
+    """12 bits in three channels of which each has a texture, noise and a slope of its own."""
+    slope, fine = deep(height, width)[::-1], colourful(height, width).astype(np.uint16)
+    return np.stack([8 * fine[..., c] + slope // (c + 2) for c in range(3)], -1).astype(np.uint16)

@@ -614,24 +614,26 @@ def box_average(pixels: Rows, side: int) -> list[list[int]]:
     ]
 
 
-def rgb_to_ycc(r: int, g: int, b: int) -> tuple[int, int, int]:
+def rgb_to_ycc(r: int, g: int, b: int, depth: int = 8) -> tuple[int, int, int]:
+    half = 1 << (depth - 1)
     return (
         (19595 * r + 38470 * g + 7471 * b + 32768) >> 16,
-        (-11059 * r - 21709 * g + 32768 * b + (128 << 16) + 32767) >> 16,
-        (32768 * r - 27439 * g - 5329 * b + (128 << 16) + 32767) >> 16,
+        (-11059 * r - 21709 * g + 32768 * b + (half << 16) + 32767) >> 16,
+        (32768 * r - 27439 * g - 5329 * b + (half << 16) + 32767) >> 16,
     )
 
 
-def ycc_to_rgb(y: int, cb: int, cr: int) -> tuple[int, int, int]:
-    u, v = cb - 128, cr - 128
+def ycc_to_rgb(y: int, cb: int, cr: int, depth: int = 8) -> tuple[int, int, int]:
+    half, top = 1 << (depth - 1), (1 << depth) - 1
+    u, v = cb - half, cr - half
     return (
-        clamp(y + ((91881 * v + 32768) >> 16), 0, 255),
-        clamp(y - ((22554 * u + 46802 * v + 32768) >> 16), 0, 255),
-        clamp(y + ((116130 * u + 32768) >> 16), 0, 255),
+        clamp(y + ((91881 * v + 32768) >> 16), 0, top),
+        clamp(y - ((22554 * u + 46802 * v + 32768) >> 16), 0, top),
+        clamp(y + ((116130 * u + 32768) >> 16), 0, top),
     )
 
 
-def double(line: Sequence[int], count: int) -> list[int]:
+def double(line: Sequence[int], count: int, top: int = 255) -> list[int]:
     """A row of samples at twice the density, of which `count` are kept: the even ones lean left, the odd ones right."""
     out = []
     for k in range(count):
@@ -639,7 +641,7 @@ def double(line: Sequence[int], count: int) -> list[int]:
         total = 128
         for t, weight in enumerate(ENLARGER):
             total += weight * int(line[clamp(j + towards * (2 - t), 0, len(line) - 1)])
-        out.append(clamp(total >> 8, 0, 255))
+        out.append(clamp(total >> 8, 0, top))
     return out
 
 
@@ -647,12 +649,12 @@ def transpose(rows: Rows) -> list[list[int]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def enlarge(plane: Rows, height: int, width: int, halvings: int) -> Rows:
+def enlarge(plane: Rows, height: int, width: int, halvings: int, top: int = 255) -> Rows:
     """A plane that was halved so often, brought back to height x width: rows first, then columns, level by level."""
     for level in reversed(range(halvings)):
         h, w = ceil_div(height, 1 << level), ceil_div(width, 1 << level)
-        plane = [double(line, w) for line in plane]
-        plane = transpose([double(column, h) for column in transpose(plane)])
+        plane = [double(line, w, top) for line in plane]
+        plane = transpose([double(column, h, top) for column in transpose(plane)])
     return plane
 
 
@@ -665,6 +667,13 @@ def window_inverse(value: int, curve: int, no_data: bool, low: int, high: int) -
     if curve == 1:
         part, whole = part * part, whole * whole
     return low + (2 * (high - low) * part + whole) // (2 * whole)
+
+
+def chroma_to_depth(value: int, depth: int, no_data: bool, low: int, high: int) -> int:
+    """Sample of a base's Cb or Cr to the depth of the source, rounded to nearest, halves up."""
+    levels = 239 if no_data else 255
+    half = 1 << (depth - 1)
+    return clamp(half + (2 * (high - low) * (value - 128) + levels) // (2 * levels), 0, 2 * half - 1)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,16 @@ def test_parity_heals_a_lost_packet(png: Path, tmp_path: Path) -> None:
     assert (pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")).all()
 
 
+def test_a_stream_heeds_an_expected_loss_and_refuses_what_it_cannot_do(png: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    stream = tmp_path / "a.obp"
+    command = [str(png), "--stream", "--budget", "2000", "--packet", "200", "-o", str(stream)]
+    assert compress(["--json", *command, "--expect-loss", "10%"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["interleave"] == 4
+    for option in (["--order", "spread"], ["--lossless"], ["--overhead", "5"], ["--seconds", "3"]):
+        assert compress([*command, *option]) == 2
+        assert option[0] in one_line(capsys)
+
+
 @pytest.mark.parametrize("form", ["m.bin", "m.hex", "m.b64", "typed"])
 @pytest.mark.parametrize("again", ["stream", "picture"])
 def test_what_is_missing_is_asked_for_and_sent_again(

@@ -98,6 +98,19 @@ def test_parity_is_within_the_quota(budget, packet_size, first, rest):
     assert all(len(p) <= packet_size for p in packets)
 
 
+@pytest.mark.parametrize("burst", [1, 4])
+def test_an_expected_loss_interleaves_a_stream_and_none_changes_nothing(burst):
+    picture = pictures.texture(120, 200)
+    plain = joined(picture, budget=2000, packet_size=200)
+    assert joined(picture, budget=2000, packet_size=200, expect_loss=0) == plain
+    expecting = joined(picture, budget=2000, packet_size=200, expect_loss=0.1, expect_burst=burst)
+    assert expecting == joined(picture, budget=2000, packet_size=200, interleave=4) != plain
+    by_hand = joined(picture, budget=2000, packet_size=200, expect_loss=0.1, interleave=2, parity=(20, 0))
+    assert by_hand == joined(picture, budget=2000, packet_size=200, interleave=2, parity=(20, 0))
+    with pytest.raises(InputError, match="expected loss"):
+        joined(picture, budget=2000, expect_loss=1.5)
+
+
 def test_percent_make_groups():
     assert [Group.percent(p) for p in (0, 10, 40, 300)] == [Group(), Group(20, 2), Group(5, 2), Group(1, 3)]
 

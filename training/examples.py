@@ -208,7 +208,8 @@ def make(
         base = [enlarge(p, description, part.scale_log2) for p in decoding.plain(latents)]
     if part.refined:
         (over, *_), (reached, *_) = decoding.refined()
-        inputs = refined_features(inputs, *added_by_layers(decoding, over, reached))
+        added, steps = added_by_layers(decoding, over, reached)
+        inputs = refined_features(inputs, added and added((slice(None), slice(None))), steps)
         base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
     error = float(np.mean((np.stack(base).astype(np.float32) - target) ** 2))
     kind = "lossy" if loss is not NO_LOSS else "whole" if step is None else "layered"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 
 from onboard.decoder import MISSING, Decoding, PlaneLatents, PlaneState
 from onboard.layer_header import FORETOLD
 from onboard.layers import NO_STEP, spread_blocks
+from onboard.reference import Rect
 from onboard.wire import BLOCK, MAX_INDEX
 
 CHANNELS = 12
@@ -53,32 +57,48 @@ def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
     return out.reshape(latents.rows, latents.columns, CHANNELS)
 
 
-def added_by_layers(
-    decoding: Decoding, refined: np.ndarray, reached: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray]:
+# rows and columns of a block grid, and int16 samples (8 * rows, 8 * columns) of such a part
+Part = tuple[slice, slice]
+Added = Callable[[Part], np.ndarray]
+
+
+def added_by_layers(decoding: Decoding, refined: np.ndarray, reached: np.ndarray) -> tuple[Added | None, np.ndarray]:
     """What layer 2 adds to the luma of a picture coded at scale 1, in streams made in one go.
 
     Args:
         refined: uint8 (height, width), luma with the higher layers; reached: uint8 (rows, columns), see Layers.refine.
 
     Returns:
-        int16 (8 * rows, 8 * columns), what is added to what layer 0 foretells, 0 where nothing is, None where nothing
-        is anywhere; and the step of layer 2, uint8 (rows, columns): an index into LAYER_STEPS, or NO_STEP.
+        what is added to what layer 0 foretells, 0 where nothing is, of any part, None where nothing is anywhere; and
+        the step of layer 2, uint8 (rows, columns): an index into LAYER_STEPS, or NO_STEP. Parts of the same rows come
+        cheap one after another: these rows are made together, and kept.
     """
     steps = decoding.layers.foretold_steps(0, reached)
     has = steps != NO_STEP
     if not has.any():
         return None, steps
-    added = refined.astype(np.int16) - decoding.reference(0, FORETOLD)
-    added[~spread_blocks(has, added.shape)] = 0
-    return np.pad(added, [(0, BLOCK * n - m) for n, m in zip(has.shape, added.shape, strict=True)]), steps
+
+    @lru_cache(maxsize=1)
+    def strip(top: int, bottom: int) -> np.ndarray:
+        rect = Rect(top, bottom, 0, has.shape[1])
+        added = refined[rect.samples(*refined.shape)].astype(np.int16)
+        added -= decoding.reference(0, FORETOLD, rect)
+        added[~spread_blocks(has[top:bottom], added.shape)] = 0
+        missing = [(0, BLOCK * n - m) for n, m in zip((rect.rows, rect.columns), added.shape, strict=True)]
+        return np.pad(added, missing)
+
+    def part_of(part: Part) -> np.ndarray:
+        rows, columns = (side.indices(n) for side, n in zip(part, has.shape, strict=True))
+        return strip(rows[0], rows[1])[:, BLOCK * columns[0] : BLOCK * columns[1]]
+
+    return part_of, steps
 
 
 def refined_features(seen: np.ndarray, added: np.ndarray | None, steps: np.ndarray) -> np.ndarray:
     """Input of the luma net: features of layers 0 and 1, and of what layer 2 adds, of a plane or a part of one.
 
     Args:
-        seen: features() of the luma; added, steps: see added_by_layers().
+        seen: features() of the luma; added, of the same part, and steps: see added_by_layers().
 
     Returns:
         float32 (rows, columns, 78): the 12 of `seen`, 64 coefficients (8x8 DCT) of what is added, whether a block has

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
-from onboard.ground.features import added_by_layers, chroma_features, features, refined_features
+from onboard.ground.features import Part, added_by_layers, chroma_features, features, refined_features
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
@@ -119,10 +119,9 @@ def decode_neural(
         view, busy[0], plain, kept = _with_layers(decoding, seen[0], busy[0], plain, over)
     still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
     shown_log2 = max(d.scale_log2 - 1, 0)
-    shown = enlarge(plain, d, d.scale_log2, shown_log2)
     side = BLOCK << (d.scale_log2 - shown_log2)
-    missing = [(0, side * n - have) for n, have in zip(busy[0].shape, shown.shape, strict=True)]
-    jobs = [_Job(net, view, still[0] | kept, [np.pad(shown, missing, mode="edge")], shown_log2)]
+    shown = _whole(enlarge(plain, d, d.scale_log2, shown_log2), still[0].shape, side)
+    jobs = [_Job(net, view, still[0] | kept, [shown], shown_log2)]
     colour = len(latents) > 1
     if colour and neighbours is not None and d.scale_log2 == 0 and _path(name, "chroma", d.model_id) is not None:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
@@ -146,8 +145,7 @@ def decode_neural(
     return planes
 
 
-# rows and columns of a block grid, and the features of such a part
-Part = tuple[slice, slice]
+# features of a part
 View = Callable[[Part], np.ndarray]
 
 
@@ -166,20 +164,23 @@ class _Job:
 def _with_layers(
     decoding: Decoding, seen: np.ndarray, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
 ) -> tuple[View, np.ndarray, np.ndarray, np.ndarray]:
-    """What the luma net sees, the blocks (bool) that more than a first latent describes, what the net corrects, and the
-    blocks (bool) that stay as the higher layers have them."""
+    """What the luma net sees, the blocks (bool) that more than a first latent describes, what the net corrects, which
+    is made of `plain` in place, and the blocks (bool) that stay as the higher layers have them."""
     over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(seen.shape[:2], np.uint8))
     added, steps = added_by_layers(decoding, over, reached)
 
     def view(part: Part) -> np.ndarray:
-        return refined_features(seen[part], None if added is None else added[_pixels(part, BLOCK)], steps[part])
+        return refined_features(seen[part], None if added is None else added(part), steps[part])
 
     kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
-    base = np.where(spread_blocks(reached > 0, over.shape), over, plain)
-    if added is not None:
-        rows, columns = busy.shape
-        busy = busy | added.reshape(rows, BLOCK, columns, BLOCK).any((1, 3))
-    return view, busy, base, kept
+    busy = busy.copy()
+    for top in range(0, len(busy), TILE):  # whole planes more would be dear
+        some = slice(top, min(top + TILE, len(busy))), slice(None)
+        rows = slice(BLOCK * some[0].start, BLOCK * some[0].stop)
+        np.copyto(plain[rows], over[rows], where=spread_blocks(reached[some] > 0, over[rows].shape))
+        if added is not None:
+            busy[some] |= added(some).reshape(-1, BLOCK, busy.shape[1], BLOCK).any((1, 3))
+    return view, busy, plain, kept
 
 
 def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
@@ -203,6 +204,12 @@ def _pixels(part: Part, side: int) -> Part:
     """The pixels of blocks."""
     rows, columns = part
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
+
+
+def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
+    """A plane itself, or with its edges repeated up to whole blocks of side x side pixels."""
+    missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
+    return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
 
 
 def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from onboard.decoder import Decoding
+from onboard.depth import colour_picture, to_depth
 from onboard.layers import spread_blocks
 from onboard.planes import assemble, enlarge
 from onboard.reference import layer_log2
+from onboard.wire import Description
 
 LOSSLESS = 255
 
@@ -36,25 +38,22 @@ def show(
     if refined is None:
         return assemble(make_base(), d), decoding.mask(), {}
     planes, reached = refined
-    if d.window is None and not luma_has_all and all(got.all() for got in reached):
-        picture = assemble([enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)], d)
-    elif d.window is None:
-        shown, base = [], make_base()
+    if luma_has_all or not all(got.all() for got in reached):
+        base = make_base()
+        shown, anywhere = [], np.zeros((d.height, d.width), bool)
         for plane, (under, over, got) in enumerate(zip(base, planes, reached, strict=True)):
             if plane == 0 and luma_has_all:
                 shown.append(under)
                 continue
-            log2 = layer_log2(plane)
-            where = spread_blocks(got > 0, over.shape)
-            if log2:
-                where = where.repeat(1 << log2, 0).repeat(1 << log2, 1)[: d.height, : d.width]
-            shown.append(np.where(where, enlarge(over, d, log2), under))
-        picture = assemble(shown, d)
+            where = _spread(got, plane, d)
+            anywhere |= where
+            low = to_depth(d.window, plane)[under] if d.window else under
+            shown.append(np.where(where, enlarge(over, d, layer_log2(plane)), low))
+        picture = _compose(shown, d)
+        if d.window and len(planes) > 1:  # a pixel without layers is shown as if there were none, to the last bit
+            picture = np.where(anywhere[..., None], picture, assemble(base, d))
     else:
-        picture = assemble(make_base(), d)
-        if picture.ndim == 2:
-            where = spread_blocks(reached[0] > 0, picture.shape)
-            picture = np.where(where, planes[0], picture)
+        picture = _compose([enlarge(over, d, layer_log2(plane)) for plane, over in enumerate(planes)], d)
     exact = decoding.layers.lossless()
     if exact is not None:
         where = spread_blocks(exact[1], picture.shape)
@@ -68,3 +67,17 @@ def show(
         "lossless": bool((mask == LOSSLESS).all()),
     }
     return picture, mask, {"layers": report}
+
+
+def _spread(reached: np.ndarray, plane: int, description: Description) -> np.ndarray:
+    """Where layers were applied to a plane, as a mask of the picture's samples."""
+    log2 = layer_log2(plane)
+    grid = (reached > 0).repeat(1 << log2, 0).repeat(1 << log2, 1)
+    return spread_blocks(grid, (description.height, description.width))
+
+
+def _compose(full: list[np.ndarray], description: Description) -> np.ndarray:
+    """Picture from its planes at full size and at the depth of the source."""
+    if description.window is None:
+        return assemble(full, description)
+    return colour_picture(full, description.window.depth) if len(full) > 1 else full[0]

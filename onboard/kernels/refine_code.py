@@ -157,8 +157,12 @@ def _prepare(x, t, many, slot, least, surely, coefficients, candidate, live):
 
 @njit(inline="always")
 def _quantise(a, step, reciprocal):
-    """(a + step // 3) // step, exactly: a below 2^24, a step below 2^16 and its reciprocal ceil(2^40 / step)."""
-    return ((a + step // 3) * reciprocal) >> 40
+    """(a + step // 3) // step, exactly: a below 2^23, a step of 16 to 1004120 and its reciprocal ceil(2^43 / step).
+
+    With n = a + step // 3, the product stays below 2^63, for n * 2^43 / 16 does. It is above n * 2^43 / step by less
+    than n, and n * step is below 2^43 for n < 2^23 + 2^18.4 and a step < 2^19.94: too little for the next magnitude.
+    """
+    return ((a + step // 3) * reciprocal) >> 43
 
 
 @njit(inline="always")
@@ -250,7 +254,7 @@ def code_refinement(
     surely = np.empty(64, x.dtype)
     _surely(step, thresholds, surely)
     least = x.dtype.type(min(thresholds[0], 1 << 30))
-    reciprocal = ((np.int64(1) << 40) + step - 1) // step
+    reciprocal = ((np.int64(1) << 43) + step - 1) // step
     ready = begin
     n = begin
     row, column, width = locate(begin, rows, columns)
@@ -346,7 +350,7 @@ def count_refinement(plane, reference, blocks, span, work, step, thresholds, row
     surely = np.empty(64, x.dtype)
     _surely(step, thresholds, surely)
     least = x.dtype.type(min(thresholds[0], 1 << 30))
-    reciprocal = ((np.int64(1) << 40) + step - 1) // step
+    reciprocal = ((np.int64(1) << 43) + step - 1) // step
     raw, error = 0, 0.0
     ready = begin
     n = begin
