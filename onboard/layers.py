@@ -11,7 +11,7 @@ import numpy as np
 
 from onboard.errors import SectionError
 from onboard.kernels.lossless import parse_lossless
-from onboard.kernels.refine import PADDING, parse_refinement
+from onboard.kernels.refine import PADDING, ROOM, parse_refinement
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import (
     FIRST_REFINEMENT,
@@ -27,7 +27,7 @@ from onboard.reference import (
     find_grid,
     layer_grid,
     value_limit,
-    work_arrays,
+    work_kind,
 )
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_parser
 from onboard.wire import BLOCK, Colour, Description, Section
@@ -113,7 +113,7 @@ class Layers:
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
         total = len(grid.order)
-        most = 8 * len(payload) // LEAST_BITS + 1
+        most = 8 * len(payload) // LEAST_BITS + ROOM
         if len(self._parsed) < most:
             self._parsed = np.empty(most, np.int32)
             self._filled, self._ends = np.empty(most, np.int32), np.empty(most, np.int32)
@@ -196,7 +196,7 @@ class Layers:
                 _fill(samples, use.blocks, columns, other, 0)
             add_inverse(
                 use.coefficients, use.ends, LAYER_STEPS[s.step], use.blocks[use.filled], columns, value_limit(depth),
-                (1 << depth) - 1, work_arrays(depth), samples,
+                (1 << depth) - 1, work_kind(depth), samples,
             )  # fmt: skip
             reached[use.blocks] = s.layer
         return samples, reached.reshape(rows, columns)

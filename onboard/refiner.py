@@ -26,7 +26,7 @@ from onboard.reference import (
     layer_grid,
     phase_grid,
     region_grid,
-    work_arrays,
+    work_kind,
 )
 from onboard.tables import lossless_codes, refinement_codes
 from onboard.wire import BLOCK, MAX_INDEX, STRIPE, Colour, Description, Section
@@ -104,7 +104,7 @@ class PartCoder:
         self.source.setflags(write=False)
         self.base.setflags(write=False)
         shape = layer_grid(description, part.plane)
-        self.work = work_arrays(depth_of(description))
+        self.work = work_kind(depth_of(description))
         self._measured: dict[Grain, tuple[int, float, float]] = {}
         self.grids = [
             (phase, grid, to_local(grid.order, shape[1], part.rect))

@@ -49,16 +49,22 @@ OVERRUN = -2
 OUT_OF_RANGE = -3
 TOO_MANY_BLOCKS = -4
 
-_BAND_ROW = BAND * (LEVELS * 2)
 # By 256 * blocks at hand + significant coefficients in them: those in one block count twice.
-_LEVEL_OF = np.array(
+LEVEL_OF = np.array(
     [ALONE] * 256 + [LEVEL[min(2 * n, 128)] for n in range(256)] + [LEVEL[min(n, 128)] for n in range(512)], np.int32
 )
-SHORT_LENGTH = 8
+_BAND_ROW, _LEVEL_ROW = BAND * (LEVELS * 2), LEVEL_OF * 2
+SHORT_LENGTH = 7
 PADDING = 24  # bytes of ones behind what is parsed: none is a code word, so a parser stops soon after the end
+ROOM = 64  # coefficients of a block: what must be free where it is parsed to
 _STRIPE = 32
 _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
-WORD_END, WORD_SKIP = 0, 15  # of words for the parser that are no coefficient; 1 to 4 is the log2 of empty blocks
+
+# Words for the parser: bits taken | kind << WORD_KIND | step << WORD_STEP. Kind 1, 2 or 3: a coefficient of magnitude
+# 1, 2 or more, `step` positions on, the sign bit of the first two being among the bits taken. Kind 0: no coefficient,
+# and `step` is WORD_END, WORD_SKIP or the log2 of empty blocks. 0 where no code word matches.
+WORD_KIND, WORD_STEP = 6, 8
+WORD_END, WORD_SKIP = 0, 15
 
 
 @njit(inline="always")
@@ -84,10 +90,10 @@ def around(masks, n, begin, row, column, width):
 
 
 @njit(inline="always")
-def level_at(west, north, hands, position):
-    """How many coefficients from `position` on are significant in the blocks at hand, in classes."""
+def significant(west, north, hands, position):
+    """How many coefficients from `position` on are significant in the blocks at hand, as an index of LEVEL_OF."""
     shift = np.uint64(position)
-    return np.int64(_LEVEL_OF[(hands << 8 | (ones(west >> shift) + ones(north >> shift))) & 1023])
+    return (hands << 8 | (ones(west >> shift) + ones(north >> shift))) & 1023
 
 
 @njit(inline="always")
@@ -114,7 +120,7 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
         data: uint8 section payload behind its own header, and PADDING bytes of ones.
         short, lookup: uint16 (contexts, 2^SHORT_LENGTH) and (contexts, 2^MAX_LENGTH), see tables.refinement_parser.
         masks: uint64 (rows * columns,) scratch.
-        coefficients: int32 (n,), one for two bits of payload: `64 * value + scan position` of what is not 0.
+        coefficients: int32 (n,), ROOM and one for two bits of payload: `64 * value + scan position` of what is not 0.
         filled: int32 (n,) the blocks that are not empty, counted from `begin`, of which there are no more.
         ends: int32 (n,) where in `coefficients` each of them ends.
 
@@ -132,16 +138,18 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
         position, larger = 0, 0
         mask = np.uint64(0)
         run = 1
+        if used + ROOM > len(coefficients):
+            return OVERRUN, count, used
         while position < 64:
-            level = level_at(west, north, hands, position)
-            context = np.int64(_BAND_ROW[position & 127]) + level * 2 + larger
+            around_it = significant(west, north, hands, position)
+            context = np.int64(_BAND_ROW[position & 127]) + np.int64(_LEVEL_ROW[around_it]) + larger
             window = _window(data, bit)
-            word = np.int64(short[context & 255, np.int64(window >> np.uint64(64 - SHORT_LENGTH))])
+            word = np.int64(short[context & 127, np.int64(window >> np.uint64(64 - SHORT_LENGTH))])
             if word == 0:
                 word = np.int64(lookup[context & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
-            length = word & 15
+            length = word & 63
             bit += length
-            step, kind = word >> 4 & 15, word >> 8
+            step, kind = word >> WORD_STEP, word >> WORD_KIND & 3
             if kind == 0:  # not a coefficient
                 if length == 0:
                     return BAD_CODE, count, used
@@ -159,14 +167,15 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
             position += step
             if position > 64:
                 return OUT_OF_RANGE, count, used
+            larger = np.int64(kind > 1)
             if kind == 3:
-                row_of = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + level
+                row_of = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + np.int64(LEVEL_OF[around_it])
                 window = window << np.uint64(length)
                 word = np.int64(lookup[row_of & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
                 length = word & 15
                 if length == 0:
                     return BAD_CODE, count, used
-                bit += length
+                bit += length + 1
                 kind += word >> 4
                 if kind >= 3 + SIZE_DIRECT:
                     b = kind - 3 - SIZE_DIRECT
@@ -174,14 +183,11 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
                     kind = 3 + SIZE_DIRECT + ((2 << b) - 2) + np.int64(window >> np.uint64(63 - b))
                     bit += b + 1
                     length = b + 1
-            negative = np.int64((window << np.uint64(length)) >> np.uint64(63))
-            bit += 1
+                length += 1
+            negative = np.int64((window << np.uint64(length - 1)) >> np.uint64(63))
             mask |= np.uint64(1) << np.uint64(position - 1)
-            if used == len(coefficients):
-                return OVERRUN, count, used
             coefficients[used & _BYTES] = (kind ^ -negative) + negative << 6 | position - 1
             used += 1
-            larger = np.int64(kind > 1)
         if bit > bits:
             return OVERRUN, count, used
         if n + run > total:
