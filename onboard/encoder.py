@@ -116,6 +116,15 @@ class Encoding:
             quantise(plane, self.model, self.model.plane_index(index, i), effort) for i, plane in enumerate(self.planes)
         ]
 
+    def first_latents(self, index: int) -> list[np.ndarray]:
+        """First latents of every plane as a decoder has them: dequantised, int16 (blocks,)."""
+        found = []
+        for i, plane in enumerate(self.planes):
+            q, dequantised = np.empty((2, plane.rows * plane.columns), np.int16)
+            quantise_first(plane.latents, int(self.model.steps(self.model.plane_index(index, i))[0]), q, dequantised)
+            found.append(dequantised)
+        return found
+
     @cached_property
     def _latents_crc(self) -> int:
         crc = 0
@@ -215,11 +224,6 @@ class Job:
 
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
-
-    def sources(self, index: int, effort: Effort) -> list[Packet]:
-        """The source packets at scale 1, an index and an effort, to which a packer() may add others before seal()."""
-        own = analyse_picture(self.picture, self.base, self.model, index, effort)
-        return own.sources(index, self.packet_size, effort, self.extensions, self.tag, self.protection)
 
     def packer(self, description: Description, index: int) -> Packer:
         """For more source packets of the same stream."""

@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, Job
+from onboard.encoder import Effort, Job, analyse_picture
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS
 from onboard.packer import Packer
-from onboard.planes import enlarge, plane_count, strips
+from onboard.planes import enlarge, strips
 from onboard.rate import Job as RateJob
 from onboard.rate import fit_budget
 from onboard.reference import Rect, whole
@@ -99,14 +99,15 @@ class Shot:
 def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step)
-    base = job.sources(index, ALL_GROUP_1)
+    encoding = analyse_picture(job.picture, job.base, job.model, index, ALL_GROUP_1)
+    base = encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection)
     d = base[0].description
-    decoding = Decoding(d, job.model)
-    decoding.add(base)
-    sources = source_planes(job.picture, d)
+    received = Decoding(d, job.model)  # of what the packets will say
+    for state, first in zip(received.planes, encoding.first_latents(index), strict=True):
+        state.first[:], state.first_index[:] = first, index
     parts = [
-        Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
-        for p in range(plane_count(d.colour))
+        Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), source, received.reference(p, FORETOLD))
+        for p, source in enumerate(source_planes(job.picture, d))
     ]
     return Shot(job, index, base, [PartCoder(part, d, counted_blocks) for part in parts])
 

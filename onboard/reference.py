@@ -108,6 +108,7 @@ def region_grid(shape: tuple[int, int], interleave_log2: int, phase: int, stripe
     columns = p.column + across * (STRIPE * stripe + np.arange(rect.left, rect.right, dtype=np.int32))
     rows = p.row + down * np.arange(rect.top, rect.bottom, dtype=np.int32)
     order = (rows[:, None] * shape[1] + columns).ravel()
+    order.setflags(write=False)  # like that of a phase, for which kernels are compiled
     origin = STRIPE * p.rows * stripe + rect.top * width + rect.left
     return SectionGrid(rect.rows, rect.columns, order, origin, rect.left, width)
 

@@ -116,8 +116,8 @@ def refinement_parser(table_set: int) -> tuple[np.ndarray, np.ndarray]:
     and length) for VALUE symbols.
 
     Returns:
-        (uint16 (contexts, 2^SHORT_LENGTH) of RUN's short words alone, which fit the first-level cache, and uint16
-        (contexts, 2^MAX_LENGTH) of all of them).
+        (uint16 (contexts * 2^SHORT_LENGTH,) of RUN's short words alone, which fit the first-level cache, and uint16
+        (contexts * 2^MAX_LENGTH,) of all of them).
     """
     symbol = np.arange(refine.RUN_SYMBOLS, dtype=np.uint16)
     kind = (symbol - 1) % 3 + 1
@@ -131,4 +131,4 @@ def refinement_parser(table_set: int) -> tuple[np.ndarray, np.ndarray]:
     found[: refine.SIZE_ROW] = np.where(runs, words[np.minimum(runs >> 4, refine.RUN_SYMBOLS - 1)] + (runs & 15), 0)
     spread = 1 << (refine.MAX_LENGTH - refine.SHORT_LENGTH)
     brief = np.where(runs & 15 > refine.SHORT_LENGTH, np.uint16(0), found[: refine.SIZE_ROW])
-    return np.ascontiguousarray(brief[:, ::spread]), found
+    return brief[:, ::spread].ravel(), found.ravel()

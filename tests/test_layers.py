@@ -48,15 +48,15 @@ def parse_all(payload: bytes, rows: int, columns: int, begin: int, table_set: in
     """(block behind the last one or status, coefficients of every block from `begin` on)."""
     most = 4 * len(payload) + refine.ROOM
     coefficients, filled, ends = (np.empty(most, np.int32) for _ in range(3))
-    masks = np.empty(rows * columns, np.uint64)
+    masks, order = np.empty(rows * columns, np.uint64), np.arange(rows * columns, dtype=np.int32)
     data = np.frombuffer(payload + b"\xff" * refine.PADDING, np.uint8)
     end, many, used = refine.parse_refinement(
-        data, rows, columns, begin, *refinement_parser(table_set), masks, coefficients, filled, ends
+        data, rows, columns, begin, order, *refinement_parser(table_set), masks, coefficients, filled, ends
     )
     q = np.zeros((rows * columns - begin, 64), np.int32)
     assert used == (ends[many - 1] if many else 0) or end < 0
     for block, start, stop in zip(filled[:many], [0, *ends[: many - 1]], ends[:many], strict=False):
-        q[block, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
+        q[block - begin, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
     return end, q
 
 

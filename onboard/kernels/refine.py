@@ -53,7 +53,6 @@ TOO_MANY_BLOCKS = -4
 LEVEL_OF = np.array(
     [ALONE] * 256 + [LEVEL[min(2 * n, 128)] for n in range(256)] + [LEVEL[min(n, 128)] for n in range(512)], np.int32
 )
-_BAND_ROW, _LEVEL_ROW = BAND * (LEVELS * 2), LEVEL_OF * 2
 SHORT_LENGTH = 7
 PADDING = 24  # bytes of ones behind what is parsed: none is a code word, so a parser stops soon after the end
 ROOM = 64  # coefficients of a block: what must be free where it is parsed to
@@ -64,6 +63,10 @@ _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is n
 # 1, 2 or more, `step` positions on, the sign bit of the first two being among the bits taken. Kind 0: no coefficient,
 # and `step` is WORD_END, WORD_SKIP or the log2 of empty blocks. 0 where no code word matches.
 WORD_KIND, WORD_STEP = 6, 8
+# Where the short words of a RUN context begin is the sum of one number by its band, one by its level, and `larger`.
+_BAND_SHORT, _LEVEL_SHORT = BAND * (LEVELS * 2) << SHORT_LENGTH, LEVEL_OF * 2 << SHORT_LENGTH
+_LARGER_SHORT = 1 << SHORT_LENGTH
+_SHORT_WORDS, _WORDS = (1 << 14) - 1, (1 << 19) - 1  # mask an index of a short or any word, likewise
 WORD_END, WORD_SKIP = 0, 15
 
 
@@ -77,16 +80,9 @@ def locate(n, rows, columns):
 
 
 @njit(inline="always")
-def around(masks, n, begin, row, column, width):
-    """Significance masks of the west and the north block, and how many of the two are at hand."""
-    west, north, hands = np.uint64(0), np.uint64(0), 0
-    if column > 0 and n - 1 >= begin:
-        west = masks[n - 1]
-        hands += 1
-    if row > 0 and n - width >= begin:
-        north = masks[n - width]
-        hands += 1
-    return west, north, hands
+def at_hand(n, begin, row, column, width):
+    """Whether the west and the north block of block `n` are in the section."""
+    return column > 0 and n - 1 >= begin, row > 0 and n - width >= begin
 
 
 @njit(inline="always")
@@ -113,15 +109,16 @@ def _is_padding(data, bit, bits):
 
 
 @kernel
-def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficients, filled, ends):
+def parse_refinement(data, rows, columns, begin, order, short, lookup, masks, coefficients, filled, ends):
     """Inverse of code_refinement.
 
     Args:
         data: uint8 section payload behind its own header, and PADDING bytes of ones.
-        short, lookup: uint16 (contexts, 2^SHORT_LENGTH) and (contexts, 2^MAX_LENGTH), see tables.refinement_parser.
+        order: int32 (rows * columns,) raster indices of the section's grid.
+        short, lookup: uint16 (contexts * 2^SHORT_LENGTH,) and (contexts * 2^MAX_LENGTH,), see tables.refinement_parser.
         masks: uint64 (rows * columns,) scratch.
         coefficients: int32 (n,), ROOM and one for two bits of payload: `64 * value + scan position` of what is not 0.
-        filled: int32 (n,) the blocks that are not empty, counted from `begin`, of which there are no more.
+        filled: int32 (n,) raster indices of the blocks that are not empty, of which there are no more.
         ends: int32 (n,) where in `coefficients` each of them ends.
 
     Returns:
@@ -134,7 +131,10 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
     n = begin
     row, column, width = locate(begin, rows, columns)
     while n < total and not _is_padding(data, bit, bits):
-        west, north, hands = around(masks, n, begin, row, column, width)
+        has_west, has_north = at_hand(n, begin, row, column, width)
+        west = masks[n - 1] if has_west else np.uint64(0)
+        north = masks[n - width] if has_north else np.uint64(0)
+        hands = np.int64(has_west) + np.int64(has_north)
         position, larger = 0, 0
         mask = np.uint64(0)
         run = 1
@@ -142,11 +142,12 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
             return OVERRUN, count, used
         while position < 64:
             around_it = significant(west, north, hands, position)
-            context = np.int64(_BAND_ROW[position & 127]) + np.int64(_LEVEL_ROW[around_it]) + larger
+            place = np.int64(_BAND_SHORT[position & 127]) + np.int64(_LEVEL_SHORT[around_it]) + larger
             window = _window(data, bit)
-            word = np.int64(short[context & 127, np.int64(window >> np.uint64(64 - SHORT_LENGTH))])
+            word = np.int64(short[(place + np.int64(window >> np.uint64(64 - SHORT_LENGTH))) & _SHORT_WORDS])
             if word == 0:
-                word = np.int64(lookup[context & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
+                place = place << (MAX_LENGTH - SHORT_LENGTH)
+                word = np.int64(lookup[(place + np.int64(window >> np.uint64(64 - MAX_LENGTH))) & _WORDS])
             length = word & 63
             bit += length
             step, kind = word >> WORD_STEP, word >> WORD_KIND & 3
@@ -167,11 +168,12 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
             position += step
             if position > 64:
                 return OUT_OF_RANGE, count, used
-            larger = np.int64(kind > 1)
+            larger = _LARGER_SHORT if kind > 1 else 0
             if kind == 3:
-                row_of = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + np.int64(LEVEL_OF[around_it])
+                place = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + np.int64(LEVEL_OF[around_it])
+                place = place << MAX_LENGTH
                 window = window << np.uint64(length)
-                word = np.int64(lookup[row_of & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
+                word = np.int64(lookup[(place + np.int64(window >> np.uint64(64 - MAX_LENGTH))) & _WORDS])
                 length = word & 15
                 if length == 0:
                     return BAD_CODE, count, used
@@ -194,7 +196,7 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
             return TOO_MANY_BLOCKS, count, used
         masks[n] = mask
         if mask != 0:
-            filled[count], ends[count] = n - begin, used
+            filled[count], ends[count] = order[n], used
             count += 1
         for i in range(1, run):
             masks[n + i] = np.uint64(0)
@@ -205,3 +207,27 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
     if n == total and not _is_padding(data, bit, bits):
         return TOO_MANY_BLOCKS, count, used
     return n, count, used
+
+
+@kernel
+def claim(blocks, exact, wanted, layer, reached, usable):
+    """Let a layer be applied to those blocks of a section to which it can be.
+
+    Args:
+        blocks: int32 (n,) raster indices.
+        exact: bool (blocks of the plane,) whether what the layer refers to is what the encoder had.
+        wanted: what `reached` must say of a block.
+        reached: uint8 (blocks of the plane,) highest layer applied, in and out.
+        usable: uint8 (blocks of the plane,) out, set for the section's blocks only.
+
+    Returns:
+        how many blocks it is applied to.
+    """
+    count = 0
+    for m in blocks:
+        use = exact[m] and reached[m] == wanted
+        usable[m] = use
+        if use:
+            reached[m] = layer
+            count += 1
+    return count

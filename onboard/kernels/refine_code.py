@@ -27,7 +27,7 @@ from onboard.kernels.refine import (
     SIZE_DIRECT,
     SIZE_SYMBOLS,
     SKIP,
-    around,
+    at_hand,
     locate,
     significant,
 )
@@ -251,7 +251,10 @@ def _walk(
         before = state
         lane = (n - begin) % _RING
         at = (64 * BATCH * (lane // BATCH) + lane % BATCH) & _BYTES
-        west, north, hands = around(masks, n, begin, row, column, width)
+        has_west, has_north = at_hand(n, begin, row, column, width)
+        west = masks[n - 1] if has_west else np.uint64(0)
+        north = masks[n - width] if has_north else np.uint64(0)
+        hands = np.int64(has_west) + np.int64(has_north)
         position, larger, mask, saved = 0, 0, np.uint64(0), 0
         left = candidate[lane]
         while left != 0:
