@@ -26,7 +26,7 @@ BitsOf = Callable[[Grain], float]
 
 def counted(parts: Sequence[PartCoder]) -> BitsOf:
     """Bits of parts by their grain."""
-    return lambda grain: sum(part.measure(grain)[1] for part in parts)
+    return lambda grain: sum(part.measure(grain)[0] for part in parts)
 
 
 def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
@@ -80,7 +80,7 @@ def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
 
 def spend(
     budget: int,
-    start: int,
+    start: Grain,
     bits_of: BitsOf,
     make: Callable[[Grain], list[bytes]],
     size_of: Callable[[list[bytes]], int],
@@ -88,7 +88,7 @@ def spend(
     """The finest stream of at most `budget` bytes, to a few per cent.
 
     Args:
-        start: the step to code first.
+        start: the grain to code first.
         make: packets of a grain. size_of: what they cost, with their framing.
 
     Returns:
@@ -102,7 +102,7 @@ def spend(
         sizes[grain] = size_of(made[grain])
         return sizes[grain]
 
-    grain = Grain(start)
+    grain = start
     while len(made) < CODINGS and grain not in made:
         size = code(grain)
         if ENOUGH * budget <= size <= budget or (size <= budget and grain == Grain(0)):
