@@ -321,9 +321,10 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
     quantise_first(plane.latents, int(steps[0]), first, dequantised)
     candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)
-    rest, group = per_block(blocks, UNITS), np.empty(blocks, np.uint8)
-    add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
-    quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
+    rest, group = per_block(blocks, UNITS), np.zeros(blocks, np.uint8)
+    if candidate.any():
+        add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
+        quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 

@@ -242,6 +242,20 @@ def test_any_bytes_are_the_same_lossless_blocks_or_refused_alike(payload: bytes,
             assert samples == plane[y : y + 8, x : x + 8].tolist()
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_a_section_claims_the_blocks_that_its_twin_claims(wanted: int) -> None:
+    rng = np.random.default_rng(wanted)
+    blocks = rng.permutation(40)[:25].astype(np.int32)
+    exact, reached = rng.random(40) < 0.7, rng.choice([0, 2, 3], 40).astype(np.uint8)
+    expected_reached = reached.tolist()
+    expected = twin.claim(blocks.tolist(), exact.tolist(), wanted, 4, expected_reached)
+    usable = np.zeros(40, np.uint8)
+    assert refine.claim(blocks, exact, wanted, 4, reached, usable) == len(expected)
+    assert reached.tolist() == expected_reached
+    assert np.flatnonzero(usable).tolist() == sorted(expected)
+
+
 # --- small parts ----------------------------------------------------------------------------------------------------
 
 

@@ -64,9 +64,11 @@ _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is n
 # and `step` is WORD_END, WORD_SKIP or the log2 of empty blocks. 0 where no code word matches.
 WORD_KIND, WORD_STEP = 6, 8
 # Where the short words of a RUN context begin is the sum of one number by its band, one by its level, and `larger`.
-_BAND_SHORT, _LEVEL_SHORT = BAND * (LEVELS * 2) << SHORT_LENGTH, LEVEL_OF * 2 << SHORT_LENGTH
-_LARGER_SHORT = 1 << SHORT_LENGTH
-_SHORT_WORDS, _WORDS = (1 << 14) - 1, (1 << 19) - 1  # mask an index of a short or any word, likewise
+# The chain from one symbol to the next is what takes time: unsigned, an index need not be asked whether it is negative.
+_BAND_SHORT = (BAND * (LEVELS * 2) << SHORT_LENGTH).astype(np.uint16)
+_LEVEL_SHORT = (LEVEL_OF * 2 << SHORT_LENGTH).astype(np.uint16)
+_LARGER_SHORT = np.uint64(1 << SHORT_LENGTH)
+_WORDS = (1 << 19) - 1  # masks an index of a word, likewise
 WORD_END, WORD_SKIP = 0, 15
 
 
@@ -87,9 +89,8 @@ def at_hand(n, begin, row, column, width):
 
 @njit(inline="always")
 def significant(west, north, hands, position):
-    """How many coefficients from `position` on are significant in the blocks at hand, as an index of LEVEL_OF."""
-    shift = np.uint64(position)
-    return (hands << 8 | (ones(west >> shift) + ones(north >> shift))) & 1023
+    """How many coefficients from `position` on are significant in the blocks at hand: a uint64, index of LEVEL_OF."""
+    return np.uint64(hands << 8) | np.uint64(ones(west >> position) + ones(north >> position))
 
 
 @njit(inline="always")
@@ -135,50 +136,51 @@ def parse_refinement(data, rows, columns, begin, order, short, lookup, masks, co
         west = masks[n - 1] if has_west else np.uint64(0)
         north = masks[n - width] if has_north else np.uint64(0)
         hands = np.int64(has_west) + np.int64(has_north)
-        position, larger = 0, 0
+        position, larger = np.uint64(0), np.uint64(0)
         mask = np.uint64(0)
         run = 1
         if used + ROOM > len(coefficients):
             return OVERRUN, count, used
-        while position < 64:
+        while position < np.uint64(64):
             around_it = significant(west, north, hands, position)
-            place = np.int64(_BAND_SHORT[position & 127]) + np.int64(_LEVEL_SHORT[around_it]) + larger
+            place = np.uint64(_BAND_SHORT[position]) + larger + np.uint64(_LEVEL_SHORT[around_it])
             window = _window(data, bit)
-            word = np.int64(short[(place + np.int64(window >> np.uint64(64 - SHORT_LENGTH))) & _SHORT_WORDS])
-            if word == 0:
-                place = place << (MAX_LENGTH - SHORT_LENGTH)
-                word = np.int64(lookup[(place + np.int64(window >> np.uint64(64 - MAX_LENGTH))) & _WORDS])
-            length = word & 63
+            word = np.uint64(short[place + (window >> np.uint64(64 - SHORT_LENGTH))])
+            if word == np.uint64(0):
+                place = place << np.uint64(MAX_LENGTH - SHORT_LENGTH)
+                word = np.uint64(lookup[place + (window >> np.uint64(64 - MAX_LENGTH))])
+            length = np.int64(word & np.uint64(63))
             bit += length
-            step, kind = word >> WORD_STEP, word >> WORD_KIND & 3
+            step, kind = word >> np.uint64(WORD_STEP), np.int64(word >> np.uint64(WORD_KIND) & np.uint64(3))
             if kind == 0:  # not a coefficient
                 if length == 0:
                     return BAD_CODE, count, used
-                if step == WORD_END:
+                if step == np.uint64(WORD_END):
                     break
-                if step != WORD_SKIP:
-                    if position > 0:
+                if step != np.uint64(WORD_SKIP):
+                    if position > np.uint64(0):
                         return BAD_CODE, count, used
-                    run = 1 << step
+                    run = 1 << np.int64(step)
                     break
-                position += MAX_RUN + 1
-                if position > 63:
+                position += step
+                if position > np.uint64(63):
                     return OUT_OF_RANGE, count, used
                 continue
             position += step
-            if position > 64:
+            if position > np.uint64(64):
                 return OUT_OF_RANGE, count, used
-            larger = _LARGER_SHORT if kind > 1 else 0
+            larger = _LARGER_SHORT if kind > 1 else np.uint64(0)
+            p = np.int64(position - np.uint64(1)) & 63
             if kind == 3:
-                place = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + np.int64(LEVEL_OF[around_it])
-                place = place << MAX_LENGTH
+                context = SIZE_ROW + np.int64(BAND[p]) * LEVELS + np.int64(LEVEL_OF[around_it])
                 window = window << np.uint64(length)
-                word = np.int64(lookup[(place + np.int64(window >> np.uint64(64 - MAX_LENGTH))) & _WORDS])
-                length = word & 15
+                at = (context << MAX_LENGTH) + np.int64(window >> np.uint64(64 - MAX_LENGTH))
+                symbol = np.int64(lookup[at & _WORDS])
+                length = symbol & 15
                 if length == 0:
                     return BAD_CODE, count, used
                 bit += length + 1
-                kind += word >> 4
+                kind += symbol >> 4
                 if kind >= 3 + SIZE_DIRECT:
                     b = kind - 3 - SIZE_DIRECT
                     window = window << np.uint64(length)
@@ -187,8 +189,8 @@ def parse_refinement(data, rows, columns, begin, order, short, lookup, masks, co
                     length = b + 1
                 length += 1
             negative = np.int64((window << np.uint64(length - 1)) >> np.uint64(63))
-            mask |= np.uint64(1) << np.uint64(position - 1)
-            coefficients[used & _BYTES] = (kind ^ -negative) + negative << 6 | position - 1
+            mask |= np.uint64(1) << np.uint64(p)
+            coefficients[used & _BYTES] = (kind ^ -negative) + negative << 6 | p
             used += 1
         if bit > bits:
             return OVERRUN, count, used

@@ -265,12 +265,12 @@ def _walk(
             if info < limits[run & 63]:
                 continue
             while run > MAX_RUN:
-                around_it = significant(west, north, hands, position)
+                around_it = significant(west, north, hands, np.uint64(position))
                 symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger + SKIP
                 state = _say(symbol, 0, 0, state, words, out, counts, counting)
                 position += MAX_RUN + 1
                 run -= MAX_RUN + 1
-            around_it = significant(west, north, hands, position)
+            around_it = significant(west, north, hands, np.uint64(position))
             size = info >> 1 & 3
             symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger
             symbol += 3 * run + size + 1
@@ -290,7 +290,7 @@ def _walk(
             position = p + 1
         run = 1
         if position < 64:
-            around_it = significant(west, north, hands, position)
+            around_it = significant(west, north, hands, np.uint64(position))
             symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger
             if mask == 0 and LEVEL_OF[around_it] == 0:
                 log2 = _empty_run(n, begin, end, limits, infos, candidate)

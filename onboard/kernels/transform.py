@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import prefetch
 
 # Rows k, samples i, those of ITU-T H.265: their norms differ by less than 0.1 % from 2^7.5, and they are orthogonal to
 # 0.2 %.
@@ -89,6 +90,11 @@ def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, wo
     begin = 0
     for n in range(0, len(blocks), BATCH):
         many = min(BATCH, len(blocks) - n)
+        top, left = 8 * (np.int64(blocks[n]) // columns), 8 * (np.int64(blocks[n]) % columns)
+        if top + 8 <= height:  # most batches are narrow: the memory would be waited for at each of their rows
+            for i in range(8):
+                for v in range(left, min(left + 8 * BATCH, width), 64):
+                    prefetch(plane, top + i, v)
         x[:] = 0
         for b in range(many):
             end = np.int64(ends[n + b])
