@@ -19,6 +19,7 @@ COARSEST = len(LAYER_STEPS) - 1
 SIZE_PER_STEP, FIRST_STRIDE = 0.04, 16  # a refinement grows by about this much per finer step: how far to jump
 FIRST_WIDENING = 48  # of the dead zone
 ZONE_TRIES = 6
+GOOD_STEP = 0.989  # of the bits asked for: a step alone that takes so many is better than a wider dead zone
 CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
 
 BitsOf = Callable[[Grain], float]
@@ -55,10 +56,10 @@ def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
 
 
 def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
-    """About the finest grain that counts at most `bits`: between two steps, the finer one with a wider dead zone."""
+    """About the finest grain that counts at most `bits`: a step, or the next finer one with a wider dead zone."""
     step = find_step(bits_of, bits, guess)
     best = Grain(step)
-    if step == 0 or bits <= 0:
+    if step == 0 or bits <= 0 or bits_of(best) >= GOOD_STEP * bits:
         return best
     narrow, wide, zone = DEAD_ZONE, WIDEST_DEAD_ZONE + 1, DEAD_ZONE + FIRST_WIDENING
     most = bits_of(Grain(step - 1))
