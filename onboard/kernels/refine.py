@@ -65,6 +65,7 @@ _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is n
 WORD_KIND, WORD_STEP = 6, 8
 # Where the short words of a RUN context begin is the sum of one number by its band, one by its level, and `larger`.
 # The chain from one symbol to the next is what takes time: unsigned, an index need not be asked whether it is negative.
+# A position is at most 64, so a place is below 128 << SHORT_LENGTH, and what is looked up is in the tables.
 _BAND_SHORT = (BAND * (LEVELS * 2) << SHORT_LENGTH).astype(np.uint16)
 _LEVEL_SHORT = (LEVEL_OF * 2 << SHORT_LENGTH).astype(np.uint16)
 _LARGER_SHORT = np.uint64(1 << SHORT_LENGTH)

@@ -5,7 +5,8 @@ never leave the first-level cache, and every loop over them is a vector one. One
 counts them, so the two cannot drift apart. What the parser must share, the contexts, comes from kernels.refine.
 
 Bounds: those of the transform are kernels.transform's. A magnitude is below 2^23, so an info of it fits an int32. A
-code word has at most 11 bits, at most 20 raw ones are behind it, and fewer than 8 pend in `acc`, a uint64.
+code word has at most 11 bits, at most 20 raw ones are behind it, and fewer than 8 pend in `acc`, a uint64. Indices in
+the walk are unsigned: positions and runs are below 64, so words are looked up in their set only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ SLACK = 520  # bytes a coder may write past its limit: a block's 64 coefficients
 _RING = 2 * BATCH  # blocks whose coefficients are at hand
 _AHEAD = 1 << EMPTY_RUNS  # blocks of the longest run
 _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
-_WORDS = (1 << 14) - 1  # masks an index of a word, likewise
 # Where the words of a context begin is the sum of one number by its band and one by its level.
 _BAND_RUNS, _LEVEL_RUNS = RUN_BASE + BAND * (LEVELS * 2 * RUN_SYMBOLS), LEVEL_OF * (2 * RUN_SYMBOLS)
 _BAND_SIZES, _LEVEL_SIZES = SIZE_BASE + BAND * (LEVELS * SIZE_SYMBOLS), LEVEL_OF * SIZE_SYMBOLS
@@ -178,7 +178,7 @@ def _is_empty(lane, limits, infos, candidate):
     left = candidate[lane]
     while left != 0:
         p = trailing_zeros(left)
-        if infos[(64 * BATCH * (lane // BATCH) + BATCH * p + lane % BATCH) & _BYTES] >= limits[p]:
+        if infos[np.uint64(64 * BATCH * (lane // BATCH) + BATCH * p + lane % BATCH)] >= limits[p]:
             return False
         left &= np.uint64(left - np.uint64(1))
     return True
@@ -201,15 +201,15 @@ def _say(symbol, bits, many, state, words, out, counts, counting):
     """Code, or count, a symbol with `many` raw bits behind it; `state` is (bytes or raw bits, acc, fill)."""
     pos, acc, fill = state
     if counting:
-        counts[symbol & _WORDS] += 1
+        counts[np.uint64(symbol)] += 1
         return pos + many, acc, fill
-    word = np.int64(words[symbol & _WORDS])
+    word = np.int64(words[np.uint64(symbol)])
     length = (word & 15) + many
     acc = acc << np.uint64(length) | np.uint64((word >> 4) << many | bits)
     fill += length
-    whole, at = acc << np.uint64(64 - fill), pos & _BYTES
+    whole, at = acc << np.uint64(64 - fill), np.uint64(pos)
     for j in range(8):
-        out[at + j] = np.uint8(whole >> np.uint64(56 - 8 * j))
+        out[at + np.uint64(j)] = np.uint8(whole >> np.uint64(56 - 8 * j))
     return pos + (fill >> 3), acc, fill & 7
 
 
@@ -250,7 +250,7 @@ def _walk(
             ready += many
         before = state
         lane = (n - begin) % _RING
-        at = (64 * BATCH * (lane // BATCH) + lane % BATCH) & _BYTES
+        at = 64 * BATCH * (lane // BATCH) + lane % BATCH
         has_west, has_north = at_hand(n, begin, row, column, width)
         west = masks[n - 1] if has_west else np.uint64(0)
         north = masks[n - width] if has_north else np.uint64(0)
@@ -260,19 +260,19 @@ def _walk(
         while left != 0:
             p = trailing_zeros(left)
             left &= np.uint64(left - np.uint64(1))
-            info = np.int64(infos[at + BATCH * p])
+            info = np.int64(infos[np.uint64(at + BATCH * p)])
             run = p - position
-            if info < limits[run & 63]:
+            if info < limits[np.uint64(run)]:
                 continue
             while run > MAX_RUN:
                 around_it = significant(west, north, hands, np.uint64(position))
-                symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger + SKIP
+                symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger + SKIP
                 state = _say(symbol, 0, 0, state, words, out, counts, counting)
                 position += MAX_RUN + 1
                 run -= MAX_RUN + 1
             around_it = significant(west, north, hands, np.uint64(position))
             size = info >> 1 & 3
-            symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger
+            symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
             symbol += 3 * run + size + 1
             q = size + 1
             if size < 2:
@@ -291,7 +291,7 @@ def _walk(
         run = 1
         if position < 64:
             around_it = significant(west, north, hands, np.uint64(position))
-            symbol = np.int64(_BAND_RUNS[position & 127]) + np.int64(_LEVEL_RUNS[around_it]) + larger
+            symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
             if mask == 0 and LEVEL_OF[around_it] == 0:
                 log2 = _empty_run(n, begin, end, limits, infos, candidate)
                 if log2 > 0:
