@@ -117,6 +117,15 @@ class Encoding:
             quantise(plane, self.model, self.model.plane_index(index, i), effort) for i, plane in enumerate(self.planes)
         ]
 
+    def first_latents(self, index: int) -> list[np.ndarray]:
+        """First latents of every plane as a decoder has them: dequantised, int16 (blocks,)."""
+        found = []
+        for i, plane in enumerate(self.planes):
+            q, dequantised = np.empty((2, plane.rows * plane.columns), np.int16)
+            quantise_first(plane.latents, int(self.model.steps(self.model.plane_index(index, i))[0]), q, dequantised)
+            found.append(dequantised)
+        return found
+
     @cached_property
     def _latents_crc(self) -> int:
         crc = 0
@@ -217,11 +226,6 @@ class Job:
     def __post_init__(self) -> None:
         self._kept: dict[int, Encoding] = {}
 
-    def sources(self, index: int, effort: Effort) -> list[Packet]:
-        """The source packets at scale 1, an index and an effort, to which a packer() may add others before seal()."""
-        own = analyse_picture(self.picture, self.base, self.model, index, effort)
-        return own.sources(index, self.packet_size, effort, self.extensions, self.tag, self.protection)
-
     def packer(self, description: Description, index: int) -> Packer:
         """For more source packets of the same stream."""
         reserve = self.protection.reserve(bool(self.extensions)) if self.protection else (0, 0)
@@ -318,9 +322,10 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> P
     first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
     quantise_first(plane.latents, int(steps[0]), first, dequantised)
     candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)
-    rest, group = per_block(blocks, UNITS), np.empty(blocks, np.uint8)
-    add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
-    quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
+    rest, group = per_block(blocks, UNITS), np.zeros(blocks, np.uint8)
+    if candidate.any():
+        add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
+        quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
 
 

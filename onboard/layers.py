@@ -11,7 +11,7 @@ import numpy as np
 
 from onboard.errors import SectionError
 from onboard.kernels.lossless import parse_lossless
-from onboard.kernels.refine import PADDING, parse_refinement
+from onboard.kernels.refine import PADDING, ROOM, claim, parse_refinement
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import (
     FIRST_REFINEMENT,
@@ -27,12 +27,13 @@ from onboard.reference import (
     find_grid,
     layer_grid,
     value_limit,
-    work_arrays,
+    work_kind,
 )
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_parser
 from onboard.wire import BLOCK, Colour, Description, Section
 
 LEAST_BITS = 2  # of a coefficient that is not 0
+HEAP_PIECE = 1 << 18
 NO_STEP = 255
 LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
 
@@ -45,7 +46,7 @@ class Parsed:
         index: quantiser index of the base that it refers to.
         reference, step: see layer_header.
         blocks: int32 (n,) raster indices in the plane's grid.
-        filled: int32 (m,) places in `blocks` of those that are not empty.
+        filled: int32 (m,) those of them that are not empty.
         ends, coefficients: their quantised coefficients, see kernels.transform.add_inverse.
     """
 
@@ -59,19 +60,34 @@ class Parsed:
     coefficients: np.ndarray
 
     def within(self, usable: np.ndarray) -> Parsed:
-        """The usable ones of the blocks, of which `usable` is bool (n,)."""
-        if usable.all():
-            return self
-        chosen = usable[self.filled]
+        """The usable ones of the blocks, of which `usable`, uint8 (blocks of the plane,), is not 0."""
+        chosen = usable[self.filled] != 0
         many = np.diff(self.ends, prepend=0)
-        place = usable.cumsum(dtype=np.int32) - 1
         return replace(
             self,
-            blocks=self.blocks[usable],
-            filled=place[self.filled[chosen]],
+            blocks=self.blocks[usable[self.blocks] != 0],
+            filled=self.filled[chosen],
             ends=many[chosen].cumsum(dtype=np.int32),
             coefficients=self.coefficients[chosen.repeat(many)],
         )
+
+
+class Heap:
+    """Room for int32 arrays of which the length is only known once they are written: they share large pieces."""
+
+    def __init__(self) -> None:
+        self._free = np.empty(0, np.int32)
+
+    def reserve(self, most: int) -> np.ndarray:
+        """Where up to `most` numbers may be written."""
+        if len(self._free) < most:
+            self._free = np.empty(max(most, HEAP_PIECE), np.int32)
+        return self._free
+
+    def keep(self, used: int) -> np.ndarray:
+        """The first numbers of what was reserved last, as an array that stays."""
+        kept, self._free = self._free[:used], self._free[used:]
+        return kept
 
 
 # (plane, FORETOLD or NORMATIVE, quantiser index) -> bool grid of blocks where that reference is exact
@@ -96,7 +112,7 @@ class Layers:
     def __post_init__(self) -> None:
         self._lossless: list[np.ndarray] = []
         self._scratch = np.empty((0, 0), np.uint8)
-        self._parsed = self._filled = self._ends = np.empty(0, np.int32)
+        self._coefficients, self._filled, self._ends = Heap(), Heap(), Heap()
         self._has: list[np.ndarray] = []
 
     @property
@@ -113,20 +129,19 @@ class Layers:
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
         total = len(grid.order)
-        most = 8 * len(payload) // LEAST_BITS + 1
-        if len(self._parsed) < most:
-            self._parsed = np.empty(most, np.int32)
-            self._filled, self._ends = np.empty(most, np.int32), np.empty(most, np.int32)
+        most = 8 * len(payload) // LEAST_BITS + ROOM
         data = np.frombuffer(payload + b"\xff" * PADDING, np.uint8)
+        heaps = self._coefficients, self._filled, self._ends
         end, many, used = parse_refinement(
-            data, grid.rows, grid.columns, begin, *refinement_parser(header.table_set), np.empty(total, np.uint64),
-            self._parsed, self._filled, self._ends,
+            data, grid.rows, grid.columns, begin, grid.order, *refinement_parser(header.table_set),
+            np.empty(total, np.uint64), *(heap.reserve(most) for heap in heaps),
         )  # fmt: skip
         if end < 0:
             raise SectionError(end)
-        blocks = grid.order[begin:end]
-        kept = self._filled[:many].copy(), self._ends[:many].copy(), self._parsed[:used].copy()
-        found = Parsed(section.layer, index, header.reference, header.step, blocks, *kept)
+        coefficients, filled, ends = (heap.keep(n) for heap, n in zip(heaps, (used, many, many), strict=True))
+        found = Parsed(
+            section.layer, index, header.reference, header.step, grid.order[begin:end], filled, ends, coefficients
+        )
         self.sections.setdefault(section.plane, []).append(found)
 
     def _add_lossless(self, section: Section) -> None:
@@ -176,29 +191,29 @@ class Layers:
         samples = base(plane, kind)
         other = base(plane, FORETOLD) if kind == NORMATIVE and FORETOLD in references else samples
         cache: dict[tuple[int, int], np.ndarray] = {}
+        always, usable = np.ones(rows * columns, bool), np.empty(rows * columns, np.uint8)
         for s in sections:
+            exactly, wanted = always, 0
             if s.reference in (FORETOLD, NORMATIVE):
                 key = (s.reference, s.index)
                 if key not in cache:
                     cache[key] = exact(plane, *key).ravel()
-                usable = cache[key][s.blocks] & (reached[s.blocks] == 0)
-            elif s.reference == NO_REFERENCE:
-                usable = reached[s.blocks] == 0
-            else:
-                usable = reached[s.blocks] == s.reference
-            if not usable.any():
+                exactly = cache[key]
+            elif s.reference != NO_REFERENCE:
+                wanted = s.reference
+            claimed = claim(s.blocks, exactly, wanted, s.layer, reached, usable)
+            if claimed == 0:
                 self.unused += 1
                 continue
-            use = s.within(usable)
+            use = s if claimed == len(s.blocks) else s.within(usable)
             if s.reference == NO_REFERENCE:
                 _fill(samples, use.blocks, columns, None, 1 << (depth - 1))
             elif s.reference == FORETOLD and other is not samples:
                 _fill(samples, use.blocks, columns, other, 0)
             add_inverse(
-                use.coefficients, use.ends, LAYER_STEPS[s.step], use.blocks[use.filled], columns, value_limit(depth),
-                (1 << depth) - 1, work_arrays(depth), samples,
+                use.coefficients, use.ends, LAYER_STEPS[s.step], use.filled, columns, value_limit(depth),
+                (1 << depth) - 1, work_kind(depth), samples,
             )  # fmt: skip
-            reached[use.blocks] = s.layer
         return samples, reached.reshape(rows, columns)
 
     def foretold_steps(self, plane: int, reached: np.ndarray) -> np.ndarray:

@@ -15,17 +15,18 @@ from functools import cached_property
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, Job
+from onboard.encoder import Effort, Job, analyse_picture
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer
-from onboard.planes import enlarge, plane_count, strips
+from onboard.planes import enlarge, strips
 from onboard.rate import Job as RateJob
 from onboard.rate import fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
-    COUNTED_BLOCKS,
     DEAD_ZONE,
     LOSSLESS_LEAST_PACKET,
+    QUICK_COLUMNS,
+    SEARCHED_BLOCKS,
     Grain,
     Part,
     PartCoder,
@@ -36,7 +37,7 @@ from onboard.refiner import (
     source_planes,
     steps_deeper,
 )
-from onboard.spend import COARSEST, START_STEP, BitsOf, counted, find_step, first, spend
+from onboard.spend import AIM, COARSEST, START_STEP, BitsOf, counted, find_grain, find_step, first, spend
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
 
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
@@ -46,11 +47,12 @@ SHOWN_BETTER = (
     1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, measured with the net
 )
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
-QUICK_BLOCKS = 2048  # counted for that question
+QUICK_BLOCKS = 2048  # counted of a sample of a picture
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
 LOSSLESS_DOUBT = 1.2  # a lossless stream is only made when it is counted to be at most so many times the budget
+QUICK_DOUBT = 1.5  # the same of a first guess
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
@@ -81,6 +83,11 @@ class Shot:
     def base_size(self) -> int:
         return sum(len(pack(p)) for p in self.base)
 
+    def room(self, budget: float) -> float:
+        """Bytes of a budget that are left for the refinement's symbols, about."""
+        sources = budget * self.job.source_share(int(budget)) - self.base_size
+        return sources - PACKET_OVERHEAD * (1 + sources / self.job.packet_size)
+
     def packets(self, grain: Grain) -> list[bytes]:
         tag = self.job.tag
         if tag is None:
@@ -94,22 +101,23 @@ class Shot:
 
     def error(self, step: int) -> float:
         """Squared error of the luma, about."""
-        return self.parts[0].measure(Grain(step))[2]
+        return self.parts[0].measure(Grain(step))[1]
 
 
-def make_shot(job: Job, step: int, counted_blocks: int = COUNTED_BLOCKS) -> Shot:
+def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
     index = base_index(step, steps_deeper(job.base))
-    base = job.sources(index, ALL_GROUP_1)
+    encoding = analyse_picture(job.picture, job.base, job.model, index, ALL_GROUP_1)
+    base = encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection)
     d = base[0].description
-    decoding = Decoding(d, job.model)
-    decoding.add(base)
-    sources = source_planes(job.picture, d)
+    received = Decoding(d, job.model)  # of what the packets will say
+    for state, latents in zip(received.planes, encoding.first_latents(index), strict=True):
+        state.first[:], state.first_index[:] = latents, index
     parts = [
-        Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), sources[p], decoding.reference(p, FORETOLD))
-        for p in range(plane_count(d.colour))
+        Part(p, FIRST_REFINEMENT, FORETOLD, whole(d, p), source, received.reference(p, FORETOLD))
+        for p, source in enumerate(source_planes(job.picture, d))
     ]
-    return Shot(job, index, base, [PartCoder(part, d, counted_blocks) for part in parts])
+    return Shot(job, index, base, [PartCoder(part, d, searched_blocks) for part in parts])
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:
@@ -122,20 +130,19 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     sample, step = job.sample(), START_STEP
     if sample is not job:  # the first guess is that of a small part of a large picture
         share = job.source_share(budget) * sample.pixels / job.pixels
-        found = _fit_shot(sample, int(budget * share), step)
+        found = _fit_shot(sample, int(budget * share), step, QUICK_BLOCKS)
         if found is None:
             return None
         step = found[1]
     return _fit_shot(job, budget, step)
 
 
-def _fit_shot(job: Job, budget: int, step: int, counted_blocks: int = COUNTED_BLOCKS) -> tuple[Shot, int] | None:
+def _fit_shot(job: Job, budget: int, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> tuple[Shot, int] | None:
     """The same from a guess of the step."""
     seen = set()
-    room = SAFETY * budget * job.source_share(budget)  # less framing and erasure packets
     for _ in range(REBASES):
-        shot = make_shot(job, step, counted_blocks)
-        bits = 8 * (room - shot.base_size - PACKET_OVERHEAD)
+        shot = make_shot(job, step, searched_blocks)
+        bits = 8 * shot.room(SAFETY * budget)
         seen.add(step)
         step = find_step(shot.bits_of, bits, step)
         if abs(base_index(step, steps_deeper(job.base)) - shot.index) <= CLOSE_INDEX or step in seen:
@@ -215,7 +222,8 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         shot, step = found
         if alone is not None and base_error(job, alone) <= SHOWN_BETTER * shot.error(step):
             return alone
-        packets, size = spend(budget, step, shot.bits_of, shot.packets, job.size)
+        start = find_grain(shot.bits_of, 8 * shot.room(AIM * budget), step)
+        packets, size = spend(budget, start, shot.bits_of, shot.packets, job.size)
         if size <= budget:
             return packets
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
@@ -233,7 +241,10 @@ def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[byte
     extended = header_size(job.base, job.extensions) - header_size(job.base, ())
     if job.packet_size < LOSSLESS_LEAST_PACKET + extended or job.protection is not None:
         return None
-    if lossless_bits(job.picture, job.base) > 8 * LOSSLESS_DOUBT * budget:
+    most = 8 * LOSSLESS_DOUBT * budget
+    if lossless_bits(job.picture, job.base, QUICK_COLUMNS) > QUICK_DOUBT * most:
+        return None
+    if lossless_bits(job.picture, job.base) > most:
         return None
     packets = lossless(job, None, scale_log2)
     return packets if job.size(packets) <= budget else None

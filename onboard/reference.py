@@ -59,7 +59,6 @@ def layer_grid(description: Description, plane: int) -> tuple[int, int]:
     return -(-height // BLOCK), -(-width // BLOCK)
 
 
-BATCH = 32  # blocks that are transformed together
 BAD_REGION = -4
 
 
@@ -109,6 +108,7 @@ def region_grid(shape: tuple[int, int], interleave_log2: int, phase: int, stripe
     columns = p.column + across * (STRIPE * stripe + np.arange(rect.left, rect.right, dtype=np.int32))
     rows = p.row + down * np.arange(rect.top, rect.bottom, dtype=np.int32)
     order = (rows[:, None] * shape[1] + columns).ravel()
+    order.setflags(write=False)  # like that of a phase, for which kernels are compiled
     origin = STRIPE * p.rows * stripe + rect.top * width + rect.left
     return SectionGrid(rect.rows, rect.columns, order, origin, rect.left, width)
 
@@ -199,9 +199,9 @@ def depth_of(description: Description) -> int:
     return description.window.depth if description.window else 8
 
 
-def work_arrays(depth: int) -> np.ndarray:
-    """Scratch of the transform, wide enough for the depth."""
-    return np.empty((2, BLOCK, BATCH * BLOCK), np.int32 if depth <= 8 else np.int64)
+def work_kind(depth: int) -> np.ndarray:
+    """Tells kernels what to transform with: an empty array of a dtype that is wide enough for the depth."""
+    return np.empty(0, np.int32 if depth <= 8 else np.int64)
 
 
 def value_limit(depth: int) -> int:

@@ -14,11 +14,10 @@ from onboard.packer import Packer
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
 from onboard.refiner import Grain, Part, PartCoder, lossless_planes, lossless_sections, source_planes
-from onboard.spend import START_STEP, counted, find_step, spend
+from onboard.spend import AIM, START_STEP, counted, find_grain, spend
 from onboard.wire import BLOCK, MAX_PACKET, Colour, Extension
 
 Region = tuple[int, int, int, int]  # x, y, width, height in samples
-SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 SECTION_OVERHEAD = 12  # bytes, about
 
 
@@ -77,7 +76,7 @@ class Request:
             return packer.packed()
 
         overhead = sum(len(part.grids) for part in parts) * SECTION_OVERHEAD
-        start = find_step(bits_of, 8 * (SAFETY * budget - overhead), START_STEP)
+        start = find_grain(bits_of, 8 * (AIM * budget - overhead), START_STEP)
         packets, size = spend(budget, start, bits_of, make, lambda packets: sum(map(len, packets)))
         if size > budget:
             raise BudgetError(budget, size)

@@ -19,6 +19,7 @@ COARSEST = len(LAYER_STEPS) - 1
 SIZE_PER_STEP, FIRST_STRIDE = 0.04, 16  # a refinement grows by about this much per finer step: how far to jump
 FIRST_WIDENING = 48  # of the dead zone
 ZONE_TRIES = 6
+GOOD_STEP = 0.989  # of the bits asked for: a step alone that takes so many is better than a wider dead zone
 CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
 
 BitsOf = Callable[[Grain], float]
@@ -26,7 +27,7 @@ BitsOf = Callable[[Grain], float]
 
 def counted(parts: Sequence[PartCoder]) -> BitsOf:
     """Bits of parts by their grain."""
-    return lambda grain: sum(part.measure(grain)[1] for part in parts)
+    return lambda grain: sum(part.measure(grain)[0] for part in parts)
 
 
 def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
@@ -55,10 +56,10 @@ def find_step(bits_of: BitsOf, bits: float, guess: int) -> int:
 
 
 def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
-    """About the finest grain that counts at most `bits`: between two steps, the finer one with a wider dead zone."""
+    """About the finest grain that counts at most `bits`: a step, or the next finer one with a wider dead zone."""
     step = find_step(bits_of, bits, guess)
     best = Grain(step)
-    if step == 0 or bits <= 0:
+    if step == 0 or bits <= 0 or bits_of(best) >= GOOD_STEP * bits:
         return best
     narrow, wide, zone = DEAD_ZONE, WIDEST_DEAD_ZONE + 1, DEAD_ZONE + FIRST_WIDENING
     most = bits_of(Grain(step - 1))
@@ -80,7 +81,7 @@ def find_grain(bits_of: BitsOf, bits: float, guess: int) -> Grain:
 
 def spend(
     budget: int,
-    start: int,
+    start: Grain,
     bits_of: BitsOf,
     make: Callable[[Grain], list[bytes]],
     size_of: Callable[[list[bytes]], int],
@@ -88,7 +89,7 @@ def spend(
     """The finest stream of at most `budget` bytes, to a few per cent.
 
     Args:
-        start: the step to code first.
+        start: the grain to code first.
         make: packets of a grain. size_of: what they cost, with their framing.
 
     Returns:
@@ -102,7 +103,7 @@ def spend(
         sizes[grain] = size_of(made[grain])
         return sizes[grain]
 
-    grain = Grain(start)
+    grain = start
     while len(made) < CODINGS and grain not in made:
         size = code(grain)
         if ENOUGH * budget <= size <= budget or (size <= budget and grain == Grain(0)):

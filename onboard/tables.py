@@ -112,23 +112,23 @@ def lossless_codes() -> Codes:
 
 @lru_cache(maxsize=REFINE_SETS)
 def refinement_parser(table_set: int) -> tuple[np.ndarray, np.ndarray]:
-    """What kernels.refine.parse_refinement looks up in a table set: `length | step << 4 | kind << 8`.
-
-    Of a RUN symbol `kind` is 1, 2 or 3 for a coefficient, 3 for one of at least 3, and `step` how far it lies; 0 for
-    what is no coefficient. Words of VALUE symbols stay, and 0 where no code word matches.
+    """What kernels.refine.parse_refinement looks up in a table set: its words for RUN symbols, the usual ones (symbol
+    and length) for VALUE symbols.
 
     Returns:
-        (uint16 (contexts, 2^SHORT_LENGTH) of the short words alone, which fit the first-level cache, and uint16
-        (contexts, 2^MAX_LENGTH) of all of them).
+        (uint16 (contexts * 2^SHORT_LENGTH,) of RUN's short words alone, which fit the first-level cache, and uint16
+        (contexts * 2^MAX_LENGTH,) of all of them).
     """
     symbol = np.arange(refine.RUN_SYMBOLS, dtype=np.uint16)
-    words = ((symbol - 1) // 3 + 1) << 4 | ((symbol - 1) % 3 + 1) << 8
-    words[0] = refine.WORD_END << 4
-    words[refine.SKIP] = refine.WORD_SKIP << 4
-    words[refine.SKIP + 1 :] = (symbol[refine.SKIP + 1 :] - refine.SKIP) << 4
+    kind = (symbol - 1) % 3 + 1
+    words = ((symbol - 1) // 3 + 1) << refine.WORD_STEP | kind << refine.WORD_KIND | (kind < 3)
+    words[0] = refine.WORD_END << refine.WORD_STEP
+    words[refine.SKIP] = refine.WORD_SKIP << refine.WORD_STEP
+    words[refine.SKIP + 1 :] = (symbol[refine.SKIP + 1 :] - refine.SKIP) << refine.WORD_STEP
     lookup = refinement_codes().lookup(table_set)
     found = lookup.copy()
     runs = lookup[: refine.SIZE_ROW]
-    found[: refine.SIZE_ROW] = np.where(runs, words[np.minimum(runs >> 4, refine.RUN_SYMBOLS - 1)] | runs & 15, 0)
-    brief = found[:, :: 1 << (refine.MAX_LENGTH - refine.SHORT_LENGTH)]
-    return np.where(brief & 15 > refine.SHORT_LENGTH, np.uint16(0), brief), found
+    found[: refine.SIZE_ROW] = np.where(runs, words[np.minimum(runs >> 4, refine.RUN_SYMBOLS - 1)] + (runs & 15), 0)
+    spread = 1 << (refine.MAX_LENGTH - refine.SHORT_LENGTH)
+    brief = np.where(runs & 15 > refine.SHORT_LENGTH, np.uint16(0), found[: refine.SIZE_ROW])
+    return brief[:, ::spread].ravel(), found.ravel()

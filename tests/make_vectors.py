@@ -67,9 +67,9 @@ CASES = {
 
 # name: (picture, options of onboard.compress, options of each onboard.refine of what was sent before)
 LAYER_CASES = {
-    "grey-fitted": (lambda: scene(83, 121, 21), {"bpp": 1.0, "packet_size": 300, "interleave": 1}, []),
-    "grey-fitted-phases": (lambda: scene(97, 150, 22), {"bpp": 0.8, "packet_size": 150, "interleave": 4}, []),
-    "rgb-fitted": (lambda: colour_scene(75, 110, 23), {"bpp": 1.5}, []),
+    "grey-spent": (lambda: scene(83, 121, 21), {"bpp": 1.0, "packet_size": 300, "interleave": 1}, []),
+    "grey-spent-phases": (lambda: scene(97, 150, 22), {"bpp": 0.8, "packet_size": 150, "interleave": 4}, []),
+    "rgb-spent": (lambda: colour_scene(75, 110, 23), {"bpp": 1.5}, []),
     "deep-refined": (lambda: deep_scene(90, 140, 24), {"bpp": 1.2, "no_data": True}, []),
     "grey-region-fitted": (
         lambda: scene(150, 333, 25),

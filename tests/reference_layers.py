@@ -255,3 +255,11 @@ def predict(sample: object, i: int, j: int, half: int) -> tuple[int, int | None]
     median = min(w, n) if nw >= max(w, n) else max(w, n) if nw <= min(w, n) else w + n - nw
     prediction = clamp((4 * median + 2 * (w + n) + ne - nw + 4) >> 3, 0, 2 * half - 1)
     return prediction, abs(w - nw) + abs(n - nw) + abs(n - ne) + abs(w - ww) + abs(n - nn)
+
+
+def claim(blocks: list[int], exact: list[bool], wanted: int, layer: int, reached: list[int]) -> list[int]:
+    """The blocks of a section to which its layer is applied; `reached` says so afterwards."""
+    found = [m for m in blocks if exact[m] and reached[m] == wanted]
+    for m in found:
+        reached[m] = layer
+    return found

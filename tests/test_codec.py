@@ -93,6 +93,13 @@ def error(picture: np.ndarray, plane: np.ndarray) -> float:
 # --- whole pictures -------------------------------------------------------------------------------------------------
 
 
+def test_the_encoder_knows_the_first_latents_that_arrive(model):
+    for picture in (PICTURES["texture"], pictures.colourful(40, 50)):
+        encoding = analysed(picture, model)
+        states = whole(encoding.packets(70), model).planes
+        assert same(encoding.first_latents(70), [s.first for s in states])
+
+
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("index", [0, 60, MAX_INDEX])
 def test_a_picture_arrives_as_the_encoder_quantised_it(model, name, index):

@@ -16,7 +16,7 @@ from onboard.kernels import lossless, refine, refine_code
 from onboard.kernels.transform import BASIS, SCAN, add_inverse
 from onboard.layer_header import LAYER_STEPS, LayerHeader, unpack_header
 from onboard.planes import phase_order
-from onboard.reference import find_grid, phase_grid, value_limit, work_arrays
+from onboard.reference import find_grid, phase_grid, value_limit, work_kind
 from onboard.refiner import thresholds
 from onboard.request import rectangles
 from onboard.scan import scan
@@ -38,7 +38,7 @@ def code_all(
     keep = np.full(rows * columns, KEEP_ALL, np.uint8)
     out = np.empty(limit + refine_code.SLACK, np.uint8)
     end, used = refine_code.code_refinement(
-        *planes, order, columns, work_arrays(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
+        *planes, order, columns, work_kind(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
         refinement_codes().words[table_set], np.empty(rows * columns, np.uint64), out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
@@ -46,17 +46,17 @@ def code_all(
 
 def parse_all(payload: bytes, rows: int, columns: int, begin: int, table_set: int) -> tuple[int, np.ndarray]:
     """(block behind the last one or status, coefficients of every block from `begin` on)."""
-    most = 4 * len(payload) + 1
+    most = 4 * len(payload) + refine.ROOM
     coefficients, filled, ends = (np.empty(most, np.int32) for _ in range(3))
-    masks = np.empty(rows * columns, np.uint64)
+    masks, order = np.empty(rows * columns, np.uint64), np.arange(rows * columns, dtype=np.int32)
     data = np.frombuffer(payload + b"\xff" * refine.PADDING, np.uint8)
     end, many, used = refine.parse_refinement(
-        data, rows, columns, begin, *refinement_parser(table_set), masks, coefficients, filled, ends
+        data, rows, columns, begin, order, *refinement_parser(table_set), masks, coefficients, filled, ends
     )
     q = np.zeros((rows * columns - begin, 64), np.int32)
     assert used == (ends[many - 1] if many else 0) or end < 0
     for block, start, stop in zip(filled[:many], [0, *ends[: many - 1]], ends[:many], strict=False):
-        q[block, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
+        q[block - begin, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
     return end, q
 
 
@@ -73,7 +73,7 @@ def busy(seed: int, rows: int, columns: int, density: float, size: float) -> Pla
     plane = reference.copy()
     values = sparse(seed, rows * columns, density, size)
     blocks = np.arange(rows * columns, dtype=np.int32)
-    add_inverse(*packed(values), 1, blocks, columns, value_limit(8), 255, work_arrays(8), plane)
+    add_inverse(*packed(values), 1, blocks, columns, value_limit(8), 255, work_kind(8), plane)
     plane.setflags(write=False)
     reference.setflags(write=False)
     return plane, reference
@@ -82,7 +82,7 @@ def busy(seed: int, rows: int, columns: int, density: float, size: float) -> Pla
 def coefficients_of(planes: Planes, rows: int, columns: int) -> np.ndarray:
     """int16 (blocks, 64) in phase order."""
     found = np.empty((rows * columns, 64), np.int16)
-    refine_code.forward(*planes, phase_order(rows, columns, 0, 0), columns, work_arrays(8), found)
+    refine_code.forward(*planes, phase_order(rows, columns, 0, 0), columns, work_kind(8), found)
     return found
 
 
@@ -126,7 +126,7 @@ def test_the_transform_matches_its_twin(depth: int) -> None:
     base[:8, :8] = 0
     blocks = np.array([5, 0, 2, 1, 4], np.int32)
     c = np.empty((5, 64), np.int16 if depth == 8 else np.int32)
-    refine_code.forward(plane, base, blocks, 3, work_arrays(depth), c)
+    refine_code.forward(plane, base, blocks, 3, work_kind(depth), c)
     padded = np.pad(plane.astype(int) - base, ((0, 3), (0, 3)), mode="edge")
     for row, block in zip(c, blocks, strict=True):
         y, x = 8 * (block // 3), 8 * (block % 3)
@@ -135,7 +135,7 @@ def test_the_transform_matches_its_twin(depth: int) -> None:
     values[0] = 1 << 19
     ours = base.copy()
     add_inverse(
-        *packed(values), LAYER_STEPS[70], blocks, 3, value_limit(depth), (1 << depth) - 1, work_arrays(depth), ours
+        *packed(values), LAYER_STEPS[70], blocks, 3, value_limit(depth), (1 << depth) - 1, work_kind(depth), ours
     )
     expected = np.pad(base.astype(int), ((0, 3), (0, 3)))
     for q, block in zip(values, blocks, strict=True):
@@ -198,7 +198,7 @@ def test_counted_bits_are_coded_bits() -> None:
     planes = busy(3, 4, 50, 0.4, 900)
     counts = np.zeros(refine.SET_SYMBOLS, np.int64)
     raw, error = refine_code.count_refinement(
-        *planes, phase_order(4, 50, 0, 0), 50, work_arrays(8), LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200,
+        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200,
         np.empty(200, np.uint64), counts,
     )  # fmt: skip
     _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)
@@ -259,6 +259,20 @@ def test_any_bytes_are_the_same_lossless_blocks_or_refused_alike(payload: bytes,
         for block, samples in zip(order[begin:end], expected, strict=True):
             y, x = 8 * (block // 34), 8 * (block % 34)
             assert samples == plane[y : y + 8, x : x + 8].tolist()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_a_section_claims_the_blocks_that_its_twin_claims(wanted: int) -> None:
+    rng = np.random.default_rng(wanted)
+    blocks = rng.permutation(40)[:25].astype(np.int32)
+    exact, reached = rng.random(40) < 0.7, rng.choice([0, 2, 3], 40).astype(np.uint8)
+    expected_reached = reached.tolist()
+    expected = twin.claim(blocks.tolist(), exact.tolist(), wanted, 4, expected_reached)
+    usable = np.zeros(40, np.uint8)
+    assert refine.claim(blocks, exact, wanted, 4, reached, usable) == len(expected)
+    assert reached.tolist() == expected_reached
+    assert np.flatnonzero(usable).tolist() == sorted(expected)
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------

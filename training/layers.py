@@ -19,7 +19,7 @@ from onboard.kernels.transform import add_inverse
 from onboard.layer_header import LAYER_STEPS
 from onboard.model import Model, default_model
 from onboard.planes import phase_order
-from onboard.reference import reference_plane, value_limit, whole, work_arrays
+from onboard.reference import reference_plane, value_limit, whole, work_kind
 from onboard.refiner import base_index, thresholds
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, pack_tables
 from onboard.wire import Colour
@@ -65,7 +65,7 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
     rect = whole(description, 0)
     blocks = np.arange(rect.rows * rect.columns, dtype=np.int32)
     order = phase_order(rect.rows, rect.columns, 0, 0)
-    work = work_arrays(8)
+    work = work_kind(8)
 
     def reference(index: int, foretold: bool) -> np.ndarray:
         symbols = quantise(kept, model, index, Effort(model.threshold, model.price))

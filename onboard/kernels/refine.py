@@ -49,16 +49,28 @@ OVERRUN = -2
 OUT_OF_RANGE = -3
 TOO_MANY_BLOCKS = -4
 
-_BAND_ROW = BAND * (LEVELS * 2)
 # By 256 * blocks at hand + significant coefficients in them: those in one block count twice.
-_LEVEL_OF = np.array(
+LEVEL_OF = np.array(
     [ALONE] * 256 + [LEVEL[min(2 * n, 128)] for n in range(256)] + [LEVEL[min(n, 128)] for n in range(512)], np.int32
 )
-SHORT_LENGTH = 8
+SHORT_LENGTH = 7
 PADDING = 24  # bytes of ones behind what is parsed: none is a code word, so a parser stops soon after the end
+ROOM = 64  # coefficients of a block: what must be free where it is parsed to
 _STRIPE = 32
 _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
-WORD_END, WORD_SKIP = 0, 15  # of words for the parser that are no coefficient; 1 to 4 is the log2 of empty blocks
+
+# Words for the parser: bits taken | kind << WORD_KIND | step << WORD_STEP. Kind 1, 2 or 3: a coefficient of magnitude
+# 1, 2 or more, `step` positions on, the sign bit of the first two being among the bits taken. Kind 0: no coefficient,
+# and `step` is WORD_END, WORD_SKIP or the log2 of empty blocks. 0 where no code word matches.
+WORD_KIND, WORD_STEP = 6, 8
+# Where the short words of a RUN context begin is the sum of one number by its band, one by its level, and `larger`.
+# The chain from one symbol to the next is what takes time: unsigned, an index need not be asked whether it is negative.
+# A position is at most 64, so a place is below 128 << SHORT_LENGTH, and what is looked up is in the tables.
+_BAND_SHORT = (BAND * (LEVELS * 2) << SHORT_LENGTH).astype(np.uint16)
+_LEVEL_SHORT = (LEVEL_OF * 2 << SHORT_LENGTH).astype(np.uint16)
+_LARGER_SHORT = np.uint64(1 << SHORT_LENGTH)
+_WORDS = (1 << 19) - 1  # masks an index of a word, likewise
+WORD_END, WORD_SKIP = 0, 15
 
 
 @njit(inline="always")
@@ -71,23 +83,15 @@ def locate(n, rows, columns):
 
 
 @njit(inline="always")
-def around(masks, n, begin, row, column, width):
-    """Significance masks of the west and the north block, and how many of the two are at hand."""
-    west, north, hands = np.uint64(0), np.uint64(0), 0
-    if column > 0 and n - 1 >= begin:
-        west = masks[n - 1]
-        hands += 1
-    if row > 0 and n - width >= begin:
-        north = masks[n - width]
-        hands += 1
-    return west, north, hands
+def at_hand(n, begin, row, column, width):
+    """Whether the west and the north block of block `n` are in the section."""
+    return column > 0 and n - 1 >= begin, row > 0 and n - width >= begin
 
 
 @njit(inline="always")
-def level_at(west, north, hands, position):
-    """How many coefficients from `position` on are significant in the blocks at hand, in classes."""
-    shift = np.uint64(position)
-    return np.int64(_LEVEL_OF[(hands << 8 | (ones(west >> shift) + ones(north >> shift))) & 1023])
+def significant(west, north, hands, position):
+    """How many coefficients from `position` on are significant in the blocks at hand: a uint64, index of LEVEL_OF."""
+    return np.uint64(hands << 8) | np.uint64(ones(west >> position) + ones(north >> position))
 
 
 @njit(inline="always")
@@ -107,15 +111,16 @@ def _is_padding(data, bit, bits):
 
 
 @kernel
-def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficients, filled, ends):
+def parse_refinement(data, rows, columns, begin, order, short, lookup, masks, coefficients, filled, ends):
     """Inverse of code_refinement.
 
     Args:
         data: uint8 section payload behind its own header, and PADDING bytes of ones.
-        short, lookup: uint16 (contexts, 2^SHORT_LENGTH) and (contexts, 2^MAX_LENGTH), see tables.refinement_parser.
+        order: int32 (rows * columns,) raster indices of the section's grid.
+        short, lookup: uint16 (contexts * 2^SHORT_LENGTH,) and (contexts * 2^MAX_LENGTH,), see tables.refinement_parser.
         masks: uint64 (rows * columns,) scratch.
-        coefficients: int32 (n,), one for two bits of payload: `64 * value + scan position` of what is not 0.
-        filled: int32 (n,) the blocks that are not empty, counted from `begin`, of which there are no more.
+        coefficients: int32 (n,), ROOM and one for two bits of payload: `64 * value + scan position` of what is not 0.
+        filled: int32 (n,) raster indices of the blocks that are not empty, of which there are no more.
         ends: int32 (n,) where in `coefficients` each of them ends.
 
     Returns:
@@ -128,67 +133,73 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
     n = begin
     row, column, width = locate(begin, rows, columns)
     while n < total and not _is_padding(data, bit, bits):
-        west, north, hands = around(masks, n, begin, row, column, width)
-        position, larger = 0, 0
+        has_west, has_north = at_hand(n, begin, row, column, width)
+        west = masks[n - 1] if has_west else np.uint64(0)
+        north = masks[n - width] if has_north else np.uint64(0)
+        hands = np.int64(has_west) + np.int64(has_north)
+        position, larger = np.uint64(0), np.uint64(0)
         mask = np.uint64(0)
         run = 1
-        while position < 64:
-            level = level_at(west, north, hands, position)
-            context = np.int64(_BAND_ROW[position & 127]) + level * 2 + larger
+        if used + ROOM > len(coefficients):
+            return OVERRUN, count, used
+        while position < np.uint64(64):
+            around_it = significant(west, north, hands, position)
+            place = np.uint64(_BAND_SHORT[position]) + larger + np.uint64(_LEVEL_SHORT[around_it])
             window = _window(data, bit)
-            word = np.int64(short[context & 255, np.int64(window >> np.uint64(64 - SHORT_LENGTH))])
-            if word == 0:
-                word = np.int64(lookup[context & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
-            length = word & 15
+            word = np.uint64(short[place + (window >> np.uint64(64 - SHORT_LENGTH))])
+            if word == np.uint64(0):
+                place = place << np.uint64(MAX_LENGTH - SHORT_LENGTH)
+                word = np.uint64(lookup[place + (window >> np.uint64(64 - MAX_LENGTH))])
+            length = np.int64(word & np.uint64(63))
             bit += length
-            step, kind = word >> 4 & 15, word >> 8
+            step, kind = word >> np.uint64(WORD_STEP), np.int64(word >> np.uint64(WORD_KIND) & np.uint64(3))
             if kind == 0:  # not a coefficient
                 if length == 0:
                     return BAD_CODE, count, used
-                if step == WORD_END:
+                if step == np.uint64(WORD_END):
                     break
-                if step != WORD_SKIP:
-                    if position > 0:
+                if step != np.uint64(WORD_SKIP):
+                    if position > np.uint64(0):
                         return BAD_CODE, count, used
-                    run = 1 << step
+                    run = 1 << np.int64(step)
                     break
-                position += MAX_RUN + 1
-                if position > 63:
+                position += step
+                if position > np.uint64(63):
                     return OUT_OF_RANGE, count, used
                 continue
             position += step
-            if position > 64:
+            if position > np.uint64(64):
                 return OUT_OF_RANGE, count, used
+            larger = _LARGER_SHORT if kind > 1 else np.uint64(0)
+            p = np.int64(position - np.uint64(1)) & 63
             if kind == 3:
-                row_of = SIZE_ROW + np.int64(BAND[(position - 1) & 127]) * LEVELS + level
+                context = SIZE_ROW + np.int64(BAND[p]) * LEVELS + np.int64(LEVEL_OF[around_it])
                 window = window << np.uint64(length)
-                word = np.int64(lookup[row_of & 255, np.int64(window >> np.uint64(64 - MAX_LENGTH))])
-                length = word & 15
+                at = (context << MAX_LENGTH) + np.int64(window >> np.uint64(64 - MAX_LENGTH))
+                symbol = np.int64(lookup[at & _WORDS])
+                length = symbol & 15
                 if length == 0:
                     return BAD_CODE, count, used
-                bit += length
-                kind += word >> 4
+                bit += length + 1
+                kind += symbol >> 4
                 if kind >= 3 + SIZE_DIRECT:
                     b = kind - 3 - SIZE_DIRECT
                     window = window << np.uint64(length)
                     kind = 3 + SIZE_DIRECT + ((2 << b) - 2) + np.int64(window >> np.uint64(63 - b))
                     bit += b + 1
                     length = b + 1
-            negative = np.int64((window << np.uint64(length)) >> np.uint64(63))
-            bit += 1
-            mask |= np.uint64(1) << np.uint64(position - 1)
-            if used == len(coefficients):
-                return OVERRUN, count, used
-            coefficients[used & _BYTES] = (kind ^ -negative) + negative << 6 | position - 1
+                length += 1
+            negative = np.int64((window << np.uint64(length - 1)) >> np.uint64(63))
+            mask |= np.uint64(1) << np.uint64(p)
+            coefficients[used & _BYTES] = (kind ^ -negative) + negative << 6 | p
             used += 1
-            larger = np.int64(kind > 1)
         if bit > bits:
             return OVERRUN, count, used
         if n + run > total:
             return TOO_MANY_BLOCKS, count, used
         masks[n] = mask
         if mask != 0:
-            filled[count], ends[count] = n - begin, used
+            filled[count], ends[count] = order[n], used
             count += 1
         for i in range(1, run):
             masks[n + i] = np.uint64(0)
@@ -199,3 +210,27 @@ def parse_refinement(data, rows, columns, begin, short, lookup, masks, coefficie
     if n == total and not _is_padding(data, bit, bits):
         return TOO_MANY_BLOCKS, count, used
     return n, count, used
+
+
+@kernel
+def claim(blocks, exact, wanted, layer, reached, usable):
+    """Let a layer be applied to those blocks of a section to which it can be.
+
+    Args:
+        blocks: int32 (n,) raster indices.
+        exact: bool (blocks of the plane,) whether what the layer refers to is what the encoder had.
+        wanted: what `reached` must say of a block.
+        reached: uint8 (blocks of the plane,) highest layer applied, in and out.
+        usable: uint8 (blocks of the plane,) out, set for the section's blocks only.
+
+    Returns:
+        how many blocks it is applied to.
+    """
+    count = 0
+    for m in blocks:
+        use = exact[m] and reached[m] == wanted
+        usable[m] = use
+        if use:
+            reached[m] = layer
+            count += 1
+    return count

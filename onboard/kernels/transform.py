@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import prefetch
 
 # Rows k, samples i, those of ITU-T H.265: their norms differ by less than 0.1 % from 2^7.5, and they are orthogonal to
 # 0.2 %.
@@ -35,28 +36,39 @@ SCAN = np.array(
     sorted(range(64), key=lambda i: (i // 8 + i % 8, i % 8 if (i // 8 + i % 8) % 2 == 0 else i // 8)), np.int32
 )
 FORWARD_SHIFT = 11
-_BATCH = 32  # blocks that are transformed together
+BATCH = 32  # blocks that are transformed together, one a lane: element `i` of block `b` is at `BATCH * i + b`
+# Scan position -> where the lanes of a coefficient begin: column after column
+LANES = (8 * (SCAN & 7) + (SCAN >> 3)).astype(np.int64) * BATCH
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 FIRST_SHIFT, SECOND_SHIFT = 5, 14
 
 
 @njit(inline="always")
-def _back(c, t):
-    """t = transposed BASIS @ c, by the symmetries of the basis: a vector loop over all columns of a batch."""
-    i = c.dtype.type
-    for v in range(8 * _BATCH):
-        even, odd = i(i(64) * i(c[0, v] + c[4, v])), i(i(64) * i(c[0, v] - c[4, v]))
-        low, high = i(i(i(83) * c[2, v]) + i(i(36) * c[6, v])), i(i(i(36) * c[2, v]) - i(i(83) * c[6, v]))
+def _back(x, at, stride, many, shift):
+    """x = transposed BASIS @ x, shifted and rounded, of `many` columns; rows begin at `at` and are `stride` apart."""
+    i = x.dtype.type
+    half, down = i(1 << (shift - 1)), i(shift)
+    for v in range(at, at + many):
+        k0, k1, k2, k3 = x[v], x[v + stride], x[v + 2 * stride], x[v + 3 * stride]
+        k4, k5, k6, k7 = x[v + 4 * stride], x[v + 5 * stride], x[v + 6 * stride], x[v + 7 * stride]
+        even, odd = i(i(i(64) * i(k0 + k4)) + half), i(i(i(64) * i(k0 - k4)) + half)
+        low, high = i(i(i(83) * k2) + i(i(36) * k6)), i(i(i(36) * k2) - i(i(83) * k6))
         a0, a1, a2, a3 = i(even + low), i(odd + high), i(odd - high), i(even - low)
-        k1, k3, k5, k7 = c[1, v], c[3, v], c[5, v], c[7, v]
         b0 = i(i(i(i(89) * k1) + i(i(75) * k3)) + i(i(i(50) * k5) + i(i(18) * k7)))
         b1 = i(i(i(i(75) * k1) - i(i(18) * k3)) - i(i(i(89) * k5) + i(i(50) * k7)))
         b2 = i(i(i(i(50) * k1) - i(i(89) * k3)) + i(i(i(18) * k5) + i(i(75) * k7)))
         b3 = i(i(i(i(18) * k1) - i(i(50) * k3)) + i(i(i(75) * k5) - i(i(89) * k7)))
-        t[0, v], t[7, v] = i(a0 + b0), i(a0 - b0)
-        t[1, v], t[6, v] = i(a1 + b1), i(a1 - b1)
-        t[2, v], t[5, v] = i(a2 + b2), i(a2 - b2)
-        t[3, v], t[4, v] = i(a3 + b3), i(a3 - b3)
+        x[v], x[v + 7 * stride] = i(a0 + b0) >> down, i(a0 - b0) >> down
+        x[v + stride], x[v + 6 * stride] = i(a1 + b1) >> down, i(a1 - b1) >> down
+        x[v + 2 * stride], x[v + 5 * stride] = i(a2 + b2) >> down, i(a2 - b2) >> down
+        x[v + 3 * stride], x[v + 4 * stride] = i(a3 + b3) >> down, i(a3 - b3) >> down
+
+
+@njit(inline="always")
+def _zip(x, t):
+    """t = the elements of both halves of x in turn. Three times, with lanes of samples, that makes rows of them."""
+    for v in range(32 * BATCH):
+        t[2 * v], t[2 * v + 1] = x[v], x[v + 32 * BATCH]
 
 
 @kernel
@@ -69,44 +81,45 @@ def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, wo
         step: in sixteenths; `value * step` is clamped to -limit .. limit.
         blocks: int32 (n,) raster indices in the block grid; columns: of the grid.
         top_sample: the largest sample; what is above it, or below 0, is clamped.
-        work: of a dtype that is wide enough, see the top.
+        work: empty, of a dtype that is wide enough, see the top.
         plane: uint8 or uint16 (height, width).
     """
     height, width = plane.shape
-    c, t = np.empty((8, 8 * _BATCH), work.dtype), np.empty((8, 8 * _BATCH), work.dtype)
-    kind = c.dtype.type
-    half, shift = kind(1 << (FIRST_SHIFT - 1)), kind(FIRST_SHIFT)
-    last_half, last_shift = kind(1 << (SECOND_SHIFT - 1)), kind(SECOND_SHIFT)
+    x, t = np.empty(64 * BATCH, work.dtype), np.empty(64 * BATCH, work.dtype)
+    kind = x.dtype.type
     begin = 0
-    for n in range(0, len(blocks), _BATCH):
-        many = min(_BATCH, len(blocks) - n)
-        c[:, :] = 0
+    for n in range(0, len(blocks), BATCH):
+        many = min(BATCH, len(blocks) - n)
+        top, left = 8 * (np.int64(blocks[n]) // columns), 8 * (np.int64(blocks[n]) % columns)
+        if top + 8 <= height:  # most batches are narrow: the memory would be waited for at each of their rows
+            for i in range(8):
+                for v in range(left, min(left + 8 * BATCH, width), 64):
+                    prefetch(plane, top + i, v)
+        x[:] = 0
         for b in range(many):
-            for at in range(begin, ends[n + b]):
-                both = np.int64(coefficients[at])
-                place = np.int64(SCAN[both & 63])
-                c[place >> 3, (8 * b + (place & 7)) & _OFFSET] = min(max((both >> 6) * step, -limit), limit)
-            begin = ends[n + b]
-        _back(c, t)
-        for i in range(8):
-            for b in range(_BATCH):
-                for j in range(8):
-                    c[j, _BATCH * i + b] = kind(t[i, 8 * b + j] + half) >> shift
-        _back(c, t)
-        for i in range(8):
-            for b in range(_BATCH):
-                for j in range(8):
-                    c[i, 8 * b + j] = kind(t[j, _BATCH * i + b] + last_half) >> last_shift
-        for b in range(many):
-            y0, x0 = 8 * (np.int64(blocks[n + b]) // columns), 8 * (np.int64(blocks[n + b]) % columns)
-            if y0 + 8 <= height and x0 + 8 <= width:
-                for i in range(8):
-                    y, x = (y0 + i) & _OFFSET, x0 & _OFFSET
-                    for j in range(8):
-                        v = kind(c[i, 8 * b + j] + kind(plane[y, x + j]))
-                        plane[y, x + j] = min(max(v, kind(0)), kind(top_sample))
-            else:
-                for i in range(min(8, height - y0)):
-                    for j in range(min(8, width - x0)):
-                        v = np.int64(plane[y0 + i, x0 + j]) + np.int64(c[i, 8 * b + j])
-                        plane[y0 + i, x0 + j] = min(max(v, 0), top_sample)
+            end = np.int64(ends[n + b])
+            for at in range(begin, end):
+                both = np.int64(coefficients[at & _OFFSET])
+                x[(LANES[both & 63] + b) & _OFFSET] = min(max((both >> 6) * step, -limit), limit)
+            begin = end
+        for m in range(8):
+            _back(x, 8 * BATCH * m, BATCH, BATCH, FIRST_SHIFT)
+        _back(x, 0, 8 * BATCH, 8 * BATCH, SECOND_SHIFT)
+        _zip(x, t)
+        _zip(t, x)
+        _zip(x, t)
+        b = 0
+        while b < many:
+            block = np.int64(blocks[n + b])
+            top, left = 8 * (block // columns), 8 * (block % columns)
+            run = 1  # blocks side by side are stored together
+            most = min(many - b, (width - left) // 8)
+            while run < most and blocks[n + b + run] == block + run:
+                run += 1
+            down, across = min(8, height - top), min(8 * run, width - left)
+            for i in range(down):
+                y, z, at = (top + i) & _OFFSET, left & _OFFSET, (8 * BATCH * i + 8 * b) & _OFFSET
+                for v in range(across):
+                    sample = kind(t[at + v] + kind(plane[y, z + v]))
+                    plane[y, z + v] = min(max(sample, kind(0)), kind(top_sample))
+            b += run
