@@ -15,12 +15,13 @@ from onboard.errors import SectionError
 from onboard.kernels import per_block
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.entropy_parse import parse_first, parse_rest
+from onboard.kernels.order import place_first, place_rest
 from onboard.kernels.predict import add_prediction
-from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
+from onboard.kernels.synthesise import pull, push, relax, synthesise
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
-from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
+from onboard.planes import block_grid, enlarge, phases, plane_count, plane_log2, plane_shape, raster_grid
 from onboard.reference import Rect, has_layer, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
@@ -143,7 +144,7 @@ class Decoding:
         lookup = self.model.lookup(self.model.table_set(index))
         steps = self.model.steps(index)
         payload = np.frombuffer(section.payload, np.uint8)
-        order = phase_order(state.rows, state.columns, self.description.interleave_log2, section.phase)
+        raster = raster_grid(state.columns, self.description.interleave_log2, grid)
         scratch = self._scratch.get(total)
         if scratch is None:
             group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
@@ -152,13 +153,13 @@ class Decoding:
         if section.layer == LAYER_FIRST:
             end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, scratch.first)
             _check(end)
-            place_first(scratch.first, order, begin, end, steps[0], packet_index, state.first, state.first_index)
+            place_first(scratch.first, begin, end, raster, steps[0], packet_index, state.first, state.first_index)
         else:
             group, rest = scratch.group, scratch.rest
             end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, group, rest)
             _check(end)
             into = (state.rest, state.group, state.rest_index)
-            place_rest(rest, group, order, begin, end, steps, packet_index, *into)
+            place_rest(rest, group, begin, end, raster, steps, packet_index, *into)
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -242,8 +243,9 @@ class Decoding:
         luma = self.planes[0]
         shape = (luma.rows, luma.columns)
         first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
-        referred = _all_around(first) | (luma.group.reshape(shape) == 0)
-        got = first * (1 + (rest & referred).astype(np.uint8))
+        if not first.all():
+            rest &= _all_around(first) | (luma.group.reshape(shape) == 0)
+        got = first * (1 + rest.astype(np.uint8))
         log2 = self.description.scale_log2
         if log2 == 0:
             return got

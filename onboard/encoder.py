@@ -20,7 +20,7 @@ from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
 from onboard.packer import Packer
-from onboard.planes import Phase, block_grid, phases, plane_count, strips
+from onboard.planes import block_grid, phases, plane_count, raster_grid, strips
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
@@ -343,18 +343,19 @@ def _sections(
 ) -> Iterator[tuple[int, bytes, bool]]:
     """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
     grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
+    raster = raster_grid(symbols.columns, description.interleave_log2, grid)
     total = grid.rows * grid.columns
     if total == 0:
         return
     scratch = np.empty(total, np.uint8)
     if layer == LAYER_FIRST:
         first = np.empty(total, np.int16)
-        _gather(symbols.first, symbols.columns, grid, description, first)
+        gather(symbols.first, raster, first)
     else:
         group, rest = np.empty(total, np.uint8), per_block(total, UNITS, np.empty)
-        _gather(symbols.group, symbols.columns, grid, description, group)
+        gather(symbols.group, raster, group)
         for unit in range(UNITS):
-            _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])
+            gather(symbols.rest[:, unit], raster, rest[:, unit])
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)
@@ -370,12 +371,6 @@ def _sections(
             continue
         yield begin, out[:used].tobytes(), end == total
         begin = end
-
-
-def _gather(values: np.ndarray, columns: int, grid: Phase, description: Description, out: np.ndarray) -> None:
-    """Put a phase of a plane's values into phase order."""
-    down, across = (2 if description.interleave_log2 == 2 else 1), (2 if description.interleave_log2 else 1)
-    gather(values, grid.row * columns + grid.column, down * columns, across, grid.rows, grid.columns, out)
 
 
 def _thin(group: np.ndarray, begin: int) -> None:

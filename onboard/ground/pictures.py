@@ -199,8 +199,11 @@ def missing_of(decoding: Decoding) -> MissingMap:
     for line in lines(decoding.description):
         state = decoding.planes[line.plane]
         got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
+        if got.all():
+            parts.append(np.zeros(line.end - line.begin, bool))
+            continue
         order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
-        missing = np.zeros(len(order), bool) if got.all() else ~got[order]
+        missing = ~got[order]
         padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
         parts.append(padded.reshape(-1, line.unit).any(1))
     return map_of(decoding.description, np.concatenate(parts))
