@@ -94,7 +94,7 @@ def decode_linear(decoding: Decoding, neighbours: Neighbours, first: int = 0) ->
         weights = (neighbours.doubled if coded_log2 else neighbours.own)[at]
         side = BLOCK << (coded_log2 - log2)
         pixels = np.empty((side * p.rows, side * p.columns), np.uint8)
-        decode_neighbours(p.first, p.rest, p.group, p.columns, weights, side, pixels)
+        decode_neighbours(p.first, p.rest_rows, p.group, p.columns, weights, side, pixels)
         height, width = shape_at(description, log2)
         planes.append(enlarge(pixels[:height, :width], description, log2))
     return planes

@@ -90,41 +90,38 @@ def place_first(q, begin, end, grid, step, index, first, kept):
         n += run
 
 
-@njit(inline="always")
-def _place_rest(q, group, n, run, at, across, steps, index, rest, group_out, kept, better):
-    """place_rest() of one run."""
-    for x in range(run):
-        better[x] = kept[at + across * x] > index
-    for k in range(7):
-        step = np.int32(steps[k + 1])
-        for x in range(run):
-            to = at + across * x
-            v = _dequantised(q[n + x, k], step) if group[n + x] else np.int32(0)
-            rest[to, k] = v if better[x] else rest[to, k]
-    for x in range(run):
-        to = at + across * x
-        group_out[to] = group[n + x] if better[x] else group_out[to]
-        kept[to] = index if better[x] else kept[to]
-
-
 @kernel
 def place_rest(q, group, begin, end, grid, steps, index, rest, group_out, kept):
     """Dequantise latents 2 to 8 of blocks `begin` to `end` - 1 of a phase; put those that improve in raster order.
 
     Args:
-        q: int16 (phase blocks, 7), valid for group 2; group: uint8 (phase blocks,).
+        q: int16 (phase blocks, 8) from parse_rest; group: uint8 (phase blocks,).
         grid, index, kept: as in place_first; steps: int32 (8,).
-        rest: int16 (blocks, 7), zero for group 1, clamped to int16; group_out: uint8 (blocks,).
+        rest: int16 (blocks, 8), clamped to int16; group_out: uint8 (blocks,).
     """
-    index = np.uint8(index)
     across = grid[2]
-    better = np.empty(_STRIPE, np.uint8)
+    factors = np.zeros((_STRIPE, 8), np.int32)
+    factors[:, :7] = steps[1:]
+    values, factor, placed = q.reshape(-1), factors.reshape(-1), rest.reshape(-1)
     n = begin
     while n < end:
         run, at = _run(n, end, grid)
         n, at = n & _OFFSET, at & _OFFSET
-        if run == _STRIPE and across == 1:
-            _place_rest(q, group, n, _STRIPE, at, 1, steps, index, rest, group_out, kept, better)
-        else:
-            _place_rest(q, group, n, run, at, across, steps, index, rest, group_out, kept, better)
+        better = 0
+        for x in range(run):
+            better += kept[at + across * x] > index
+        if better == run and across == 1:
+            for i in range(8 * run):
+                placed[8 * at + i] = _dequantised(values[8 * n + i], factor[i])
+            for x in range(run):
+                group_out[at + x] = group[n + x]
+                kept[at + x] = index
+        elif better > 0:
+            for x in range(run):
+                to = at + across * x
+                if kept[to] > index:
+                    for k in range(8):
+                        rest[to, k] = _dequantised(q[n + x, k], factor[k])
+                    group_out[to] = group[n + x]
+                    kept[to] = index
         n += run

@@ -43,7 +43,8 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
     A block of group 1 depends on one number, of which a picture has few: each is worked out once.
 
     Args:
-        first: int16 (blocks,); rest: int16 (blocks, 7), read for group 2; group: uint8 (blocks,).
+        first: int16 (blocks,); rest: int16 (blocks, 8), latents 2 to 8 and a zero, read for group 2; group: uint8
+            (blocks,).
         weights1, gain1: int32 (64,) and int, decoder of group 1; weights2, gains2: int32 (8, 64), int64 (8,).
         out: uint8 (8 * rows, 8 * columns), contiguous.
     """
