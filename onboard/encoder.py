@@ -39,6 +39,7 @@ from onboard.wire import (
 
 LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
+CRC_ROWS = 1024  # of the picture that content_crc looks at together; a multiple of 16
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
 SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
@@ -306,8 +307,8 @@ def analyse_picture(
 def content_crc(picture: np.ndarray) -> int:
     """CRC-32 of every 16th row, the shape and the depth: which picture this is. (The tag sees every block.)"""
     crc = zlib.crc32(struct.pack(">III", *picture.shape[:2], picture.itemsize))
-    for row in picture[::16]:
-        crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
+    for top in range(0, picture.shape[0], CRC_ROWS):
+        crc = zlib.crc32(np.ascontiguousarray(picture[top : top + CRC_ROWS : 16]).data, crc)
     return crc
 
 
@@ -352,10 +353,9 @@ def _sections(
         first = np.empty(total, np.int16)
         gather(symbols.first, raster, first)
     else:
-        group, rest = np.empty(total, np.uint8), per_block(total, UNITS, np.empty)
+        group = np.empty(total, np.uint8)
         gather(symbols.group, raster, group)
-        for unit in range(UNITS):
-            gather(symbols.rest[:, unit], raster, rest[:, unit])
+        rest = _order_rest(symbols, raster, total)
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)
@@ -371,6 +371,21 @@ def _sections(
             continue
         yield begin, out[:used].tobytes(), end == total
         begin = end
+
+
+def _order_rest(symbols: PlaneSymbols, raster: tuple[int, int, int, int, int], total: int) -> np.ndarray:
+    """Latents 2 to 8 of a phase in phase order, Fortran order; a phase that is all of the plane takes the place of the
+    symbols, which saves fresh memory: that costs more time than the copy."""
+    if total < symbols.rows * symbols.columns:
+        rest = per_block(total, UNITS, np.empty)
+        for unit in range(UNITS):
+            gather(symbols.rest[:, unit], raster, rest[:, unit])
+        return rest
+    line = np.empty(total, np.int16)
+    for unit in range(UNITS):
+        gather(symbols.rest[:, unit], raster, line)
+        symbols.rest[:, unit] = line
+    return symbols.rest
 
 
 def _thin(group: np.ndarray, begin: int) -> None:

@@ -195,7 +195,7 @@ def _choose(enhance: str, description: Description, given: Neighbours | None) ->
 
 def missing_of(decoding: Decoding) -> MissingMap:
     """The missing map of what has been received of a picture."""
-    parts = []
+    parts: list[np.ndarray] = []
     for line in lines(decoding.description):
         state = decoding.planes[line.plane]
         got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
