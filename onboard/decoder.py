@@ -180,7 +180,7 @@ class Decoding:
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
         first = state.first if state.has_first.all() else conceal(state)
-        rest = np.zeros_like(state.rest_rows)
+        rest = np.empty_like(state.rest_rows)
         predict(first, state.rest_rows, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 

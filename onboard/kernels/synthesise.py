@@ -54,30 +54,38 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
     place = np.zeros(1 << 16, np.int16)  # of a first latent in `pixels`, from 1 on
     kept = 0
     c = np.empty(8, np.int32)
+    members = np.empty(columns, np.uint32)
     for row in range(len(group) // columns):
-        for column in range(columns):
-            n = (row * columns + column) & _OFFSET
-            at = np.int64(place[(np.int64(first[n]) + 32768) & 65535])
-            if group[n]:
-                at = 0
-                c[0] = (np.int64(first[n]) * gains2[0] + 128) >> 8
-                for k in range(1, 8):
-                    c[k] = (np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8
-                for i in range(64):
-                    p = half
-                    for k in range(8):
-                        p = np.int32(p + weights2[k, i] * c[k])
-                    pixels[0, i] = _clipped(p)
-            elif at == 0:
+        begin, top = row * columns, (8 * row) & _OFFSET
+        many = 0
+        for column in range(columns):  # a list, because a branch on the group would often be foretold wrong
+            members[many] = column
+            many += group[begin + column] != 0
+            tone = np.int64(first[begin + column])
+            at = np.int64(place[(tone + 32768) & 65535])
+            if at == 0:
                 if kept < _KEPT:
                     kept += 1
                     at = kept
-                    place[(np.int64(first[n]) + 32768) & 65535] = at
-                c0 = np.int32((np.int64(first[n]) * gain1 + 128) >> 8)
+                    place[(tone + 32768) & 65535] = at
+                c0 = np.int32((tone * gain1 + 128) >> 8)
                 for i in range(64):
                     pixels[at, i] = _clipped(np.int32(half + np.int32(weights1[i] * c0)))
             for y in range(8):
-                out_words[(8 * row + y) & _OFFSET, column & _OFFSET] = words[at & _OFFSET, y]
+                out_words[top + y, column & _OFFSET] = words[at & _OFFSET, y]
+        for m in range(many):
+            column = np.int64(members[m])
+            n = begin + column
+            c[0] = (np.int64(first[n]) * gains2[0] + 128) >> 8
+            for k in range(1, 8):
+                c[k] = (np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8
+            for i in range(64):
+                p = half
+                for k in range(8):
+                    p = np.int32(p + weights2[k, i] * c[k])
+                pixels[0, i] = _clipped(p)
+            for y in range(8):
+                out_words[top + y, column] = words[0, y]
 
 
 @kernel
