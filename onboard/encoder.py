@@ -290,8 +290,9 @@ def analyse_picture(
         finest: least quantiser index at which it will be coded; coarser thresholds need fewer latents.
         effort: the smallest threshold that will be used.
     """
-    planes = []
+    planes, floors = [], []
     for plane in range(plane_count(description.colour)):
+        floors.append(threshold_energy(model, model.plane_index(finest, plane), effort))
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
         planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS, np.empty)))
@@ -299,8 +300,7 @@ def analyse_picture(
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
-        floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        analyse(strip, weights, multiplier, shift, model.norm, floor, begin, kept.residual, kept.latents)
+        analyse(strip, weights, multiplier, shift, model.norm, floors[plane], begin, kept.residual, kept.latents)
     return Encoding(description, model, tuple(planes), finest)
 
 

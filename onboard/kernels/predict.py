@@ -90,7 +90,7 @@ def predict(first, rest, wanted, columns, matrix, out):
             chosen[many] = x
             many += wanted[y * columns + x] != 0
         for i in range(many):
-            x = chosen[i]
+            x = np.int64(chosen[i])
             centre = padded[1, x + 1]
             a, b = np.int32(padded[0, x] - centre), np.int32(padded[0, x + 1] - centre)
             c, d = np.int32(padded[0, x + 2] - centre), np.int32(padded[1, x] - centre)
