@@ -267,7 +267,7 @@ class Decoding:
 
     def coverage(self) -> float:
         """Fraction of the blocks of both layers, over all planes, that has arrived."""
-        got = sum(int(s.has_first.sum()) + int(s.has_rest.sum()) for s in self.planes)
+        got = sum(np.count_nonzero(s.has_first) + np.count_nonzero(s.has_rest) for s in self.planes)
         return got / sum(2 * len(s.first) for s in self.planes)
 
 

@@ -195,15 +195,14 @@ def _choose(enhance: str, description: Description, given: Neighbours | None) ->
 
 def missing_of(decoding: Decoding) -> MissingMap:
     """The missing map of what has been received of a picture."""
-    parts: list[np.ndarray] = []
+    if all(state.has_first.all() and state.has_rest.all() for state in decoding.planes):
+        return MissingMap(decoding.description.picture_id, decoding.description.tag, ())
+    parts = []
     for line in lines(decoding.description):
         state = decoding.planes[line.plane]
         got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
-        if got.all():
-            parts.append(np.zeros(line.end - line.begin, bool))
-            continue
         order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
-        missing = ~got[order]
+        missing = np.zeros(len(order), bool) if got.all() else ~got[order]
         padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
         parts.append(padded.reshape(-1, line.unit).any(1))
     return map_of(decoding.description, np.concatenate(parts))
