@@ -17,11 +17,12 @@ from onboard.kernels.enlarge import double
 from onboard.kernels.entropy_code import SLACK, code_first, code_rest
 from onboard.kernels.entropy_parse import BAD_CODE, OUT_OF_RANGE, OVERRUN, TOO_MANY_BLOCKS, parse_first, parse_rest
 from onboard.kernels.neighbours import decode_neighbours
+from onboard.kernels.order import place_first, place_rest
 from onboard.kernels.predict import add_prediction, predict
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.model import SETS, default_model
-from onboard.planes import COLOUR, ENLARGER
+from onboard.planes import COLOUR, ENLARGER, phase_order, phases, raster_grid
 from tests import pictures, reference
 from training.codes import code_lengths
 
@@ -610,3 +611,31 @@ def test_the_neighbour_aware_decoder_is_a_matrix_for_each_class_of_neighbourhood
             expected = np.clip(latents @ weights[kind] + 128, 0, 255).reshape(side, side)
             got = out[side * row : side * (row + 1), side * column : side * (column + 1)]
             assert np.abs(got - expected).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (3, 33), (2, 70), (5, 64)])
+@pytest.mark.parametrize("interleave_log2", [0, 1, 2])
+def test_what_is_parsed_is_placed_in_raster_order_where_it_improves(rows, columns, interleave_log2):
+    rng = np.random.default_rng(columns)
+    blocks, index = rows * columns, 7
+    for number, phase in enumerate(phases(rows, columns, interleave_log2)):
+        order = phase_order(rows, columns, interleave_log2, number)
+        grid = raster_grid(columns, interleave_log2, phase)
+        begin, end = len(order) // 5, len(order)
+        q = rng.integers(-1031, 1032, (len(order), 8)).astype(np.int16)
+        group, steps = rng.integers(0, 2, len(order)).astype(np.uint8), rng.integers(1, 300, 8).astype(np.int32)
+        kept = rng.choice((7, 8, 255), blocks).astype(np.uint8) if columns % 2 else np.full(blocks, 255, np.uint8)
+        first, rest = dirty(rng, blocks, dtype=np.int16), dirty(rng, blocks, 8, dtype=np.int16)
+        groups = dirty(rng, blocks)
+        expected = [first.tolist(), rest.tolist(), groups.tolist(), kept.tolist()]
+        for n in range(begin, end):
+            m = order[n]
+            if kept[m] > index:
+                latents = [reference.clamp16(int(v) * int(s)) for v, s in zip(q[n], (*steps[1:], 0), strict=True)]
+                expected[0][m], expected[1][m] = reference.clamp16(int(q[n, 0]) * int(steps[0])), latents
+                expected[2][m], expected[3][m] = int(group[n]), index
+        kept_first = kept.copy()
+        place_first(np.ascontiguousarray(q[:, 0]), begin, end, grid, steps[0], index, first, kept_first)
+        place_rest(q, group, begin, end, grid, steps, index, rest, groups, kept)
+        assert [first.tolist(), rest.tolist(), groups.tolist(), kept.tolist()] == expected
+        assert np.array_equal(kept_first, kept)

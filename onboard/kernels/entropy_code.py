@@ -53,26 +53,20 @@ _AHEAD = 16  # blocks of the longest run of quads
 
 @njit
 def _pad(out, pos, acc, fill):
-    """Write the pending bits and fill the last byte with ones; return the byte count."""
-    while fill > 0:
-        missing = max(8 - fill, 0)
-        out[pos] = ((acc << missing | ((1 << missing) - 1)) >> max(fill - 8, 0)) & 255
+    """Write the pending bits, at most seven, and fill their byte with ones; return the byte count."""
+    if fill > 0:
+        missing = 8 - fill
+        out[pos] = (acc << missing | ((1 << missing) - 1)) & 255
         pos += 1
-        fill -= 8
     return pos
 
 
 @njit(inline="always")
 def _put(out, pos, acc, fill):
-    """Write the `fill` lowest bits of `acc` from byte `pos` on, at most 56, and seven bytes of anything behind them."""
+    """Write the `fill` lowest bits of `acc` from byte `pos` on, at most 56, and anything up to eight bytes."""
     word, at = (acc << 1) << (63 - fill), pos & BYTES
-    out[at], out[at + 1], out[at + 2], out[at + 3] = (
-        word >> 56 & 255,
-        word >> 48 & 255,
-        word >> 40 & 255,
-        word >> 32 & 255,
-    )
-    out[at + 4], out[at + 5], out[at + 6], out[at + 7] = word >> 24 & 255, word >> 16 & 255, word >> 8 & 255, word & 255
+    for i in range(8):
+        out[at + i] = word >> (56 - 8 * i) & 255
 
 
 @njit
