@@ -1,7 +1,7 @@
 """Speed against Pillow's JPEG (libjpeg-turbo), in one run, one thread: `python -m benchmarks.speed [--data DIR]`.
 
 Ours and the peer take turns (A B A B ...) so that a drifting machine touches both; the ratio is taken pair by pair and
-its median quoted. Times are those of the processor, which other programs disturb less than the clock.s.
+its median quoted. Times are those of the processor, which other programs disturb less than the clock.
 Pictures are in memory, results are bytes or arrays in memory.
 """
 

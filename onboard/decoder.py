@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onboard.errors import SectionError
-from onboard.kernels import per_block
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.entropy_parse import parse_first, parse_rest
-from onboard.kernels.predict import add_prediction
-from onboard.kernels.synthesise import place_first, place_rest, pull, push, relax, synthesise
+from onboard.kernels.order import place_first, place_rest
+from onboard.kernels.predict import predict
+from onboard.kernels.synthesise import pull, push, relax, synthesise
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
-from onboard.planes import block_grid, enlarge, phase_order, phases, plane_count, plane_log2, plane_shape
+from onboard.planes import block_grid, enlarge, phases, plane_count, plane_log2, plane_shape, raster_grid
 from onboard.reference import Rect, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
@@ -34,7 +34,7 @@ class PlaneState:
 
     Attributes:
         first: int16 (blocks,) dequantised first latents.
-        rest: int16 (blocks, 7), Fortran order, dequantised residuals of latents 2 to 8; group: uint8 (blocks,).
+        rest_rows: int16 (blocks, 8), dequantised residuals of latents 2 to 8 and a zero; group: uint8 (blocks,).
         first_index, rest_index: uint8 (blocks,) quantiser index of the packet that brought the block's layer 0 and 1,
             MISSING where none did. The finer of two copies stays, so the order of packets does not matter.
     """
@@ -42,7 +42,7 @@ class PlaneState:
     rows: int
     columns: int
     first: np.ndarray
-    rest: np.ndarray
+    rest_rows: np.ndarray
     group: np.ndarray
     first_index: np.ndarray
     rest_index: np.ndarray
@@ -54,11 +54,16 @@ class PlaneState:
             rows,
             columns,
             np.zeros(n, np.int16),
-            per_block(n, UNITS),
+            np.zeros((n, 1 + UNITS), np.int16),
             np.zeros(n, np.uint8),
             np.full(n, MISSING, np.uint8),
             np.full(n, MISSING, np.uint8),
         )
+
+    @property
+    def rest(self) -> np.ndarray:
+        """Dequantised residuals of latents 2 to 8: int16 (blocks, 7)."""
+        return self.rest_rows[:, :UNITS]
 
     def usual_index(self) -> int:
         """The packet index that brought most blocks, whatever the order they came in; MISSING for none."""
@@ -76,14 +81,23 @@ class PlaneState:
 
 @dataclass(frozen=True)
 class PlaneLatents:
-    """Concealed and predicted latents of a plane: first int16 (blocks,), rest int16 (blocks, 7) in Fortran order, group
-    uint8 (blocks,)."""
+    """Concealed and predicted latents of a plane.
+
+    Attributes:
+        first: int16 (blocks,).
+        rest_rows: int16 (blocks, 8), latents 2 to 8 and a zero; all zero for group 1. group: uint8 (blocks,).
+    """
 
     rows: int
     columns: int
     first: np.ndarray
-    rest: np.ndarray
+    rest_rows: np.ndarray
     group: np.ndarray
+
+    @property
+    def rest(self) -> np.ndarray:
+        """Latents 2 to 8: int16 (blocks, 7)."""
+        return self.rest_rows[:, :UNITS]
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class _Scratch:
     activity: np.ndarray  # uint8 (blocks,)
     first: np.ndarray  # int16 (blocks,)
     group: np.ndarray  # uint8 (blocks,)
-    rest: np.ndarray  # int16 (blocks, 7)
+    rest: np.ndarray  # int16 (blocks, 8), as parse_rest gives it
 
 
 @dataclass
@@ -143,22 +157,22 @@ class Decoding:
         lookup = self.model.lookup(self.model.table_set(index))
         steps = self.model.steps(index)
         payload = np.frombuffer(section.payload, np.uint8)
-        order = phase_order(state.rows, state.columns, self.description.interleave_log2, section.phase)
+        raster = raster_grid(state.columns, self.description.interleave_log2, grid)
         scratch = self._scratch.get(total)
         if scratch is None:
-            group, rest = np.empty(total, np.uint8), per_block(total, UNITS)
+            group, rest = np.empty(total, np.uint8), np.empty((total, 1 + UNITS), np.int16)
             scratch = _Scratch(np.empty(total, np.uint8), np.empty(total, np.int16), group, rest)
             self._scratch[total] = scratch
         if section.layer == LAYER_FIRST:
             end = parse_first(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, scratch.first)
             _check(end)
-            place_first(scratch.first, order, begin, end, steps[0], packet_index, state.first, state.first_index)
+            place_first(scratch.first, begin, end, raster, steps[0], packet_index, state.first, state.first_index)
         else:
             group, rest = scratch.group, scratch.rest
             end = parse_rest(payload, grid.rows, grid.columns, begin, lookup, scratch.activity, group, rest)
             _check(end)
-            into = (state.rest, state.group, state.rest_index)
-            place_rest(rest, group, order, begin, end, steps, packet_index, *into)
+            into = (state.rest_rows, state.group, state.rest_index)
+            place_rest(rest, group, begin, end, raster, steps, packet_index, *into)
 
     def latents(self) -> list[PlaneLatents]:
         """Concealed and predicted latents of every plane."""
@@ -166,8 +180,8 @@ class Decoding:
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
         first = state.first if state.has_first.all() else conceal(state)
-        rest = state.rest.copy("F")
-        add_prediction(first, state.group, state.columns, self.model.prediction_matrix, rest)
+        rest = np.empty_like(state.rest_rows)
+        predict(first, state.rest_rows, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
     def plain(self, latents: list[PlaneLatents] | None = None) -> list[np.ndarray]:
@@ -175,7 +189,7 @@ class Decoding:
         out = []
         for i, p in enumerate(latents or self.latents()):
             pixels = np.empty((BLOCK * p.rows, BLOCK * p.columns), np.uint8)
-            synthesise(p.first, p.rest, p.group, p.columns, *self.model.decoder_arrays, pixels)
+            synthesise(p.first, p.rest_rows, p.group, p.columns, *self.model.decoder_arrays, pixels)
             height, width = plane_shape(self.description, i)
             out.append(pixels[:height, :width])
         return out
@@ -191,12 +205,12 @@ class Decoding:
         state = self.planes[plane]
         if kind == FORETOLD:
             first = state.first if state.has_first.all() else conceal(state)
-            group, rest = np.ones_like(state.group), np.zeros_like(state.rest)
-            add_prediction(first, group, state.columns, self.model.prediction_matrix, rest)
+            group, rest = np.ones_like(state.group), np.zeros_like(state.rest_rows)
+            predict(first, rest, group, state.columns, self.model.prediction_matrix, rest)
             latents = first, rest, group
         else:
             p = self._plane_latents(state)
-            latents = p.first, p.rest, p.group
+            latents = p.first, p.rest_rows, p.group
         rect = rect or whole(self.description, plane)
         return reference_plane(self.description, self.model, plane, latents, state.columns, rect)
 
@@ -242,8 +256,9 @@ class Decoding:
         luma = self.planes[0]
         shape = (luma.rows, luma.columns)
         first, rest = luma.has_first.reshape(shape), luma.has_rest.reshape(shape)
-        referred = _all_around(first) | (luma.group.reshape(shape) == 0)
-        got = first * (1 + (rest & referred).astype(np.uint8))
+        if not first.all():
+            rest &= _all_around(first) | (luma.group.reshape(shape) == 0)
+        got = first * (1 + rest.astype(np.uint8))
         log2 = self.description.scale_log2
         if log2 == 0:
             return got
@@ -252,7 +267,7 @@ class Decoding:
 
     def coverage(self) -> float:
         """Fraction of the blocks of both layers, over all planes, that has arrived."""
-        got = sum(int(s.has_first.sum()) + int(s.has_rest.sum()) for s in self.planes)
+        got = sum(np.count_nonzero(s.has_first) + np.count_nonzero(s.has_rest) for s in self.planes)
         return got / sum(2 * len(s.first) for s in self.planes)
 
 

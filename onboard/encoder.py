@@ -20,7 +20,7 @@ from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
 from onboard.packer import Packer
-from onboard.planes import Phase, block_grid, phases, plane_count, strips
+from onboard.planes import block_grid, phases, plane_count, raster_grid, strips
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
@@ -39,6 +39,7 @@ from onboard.wire import (
 
 LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
+CRC_ROWS = 1024  # of the picture that content_crc looks at together; a multiple of 16
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
 SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
@@ -293,8 +294,9 @@ def analyse_picture(
         finest: least quantiser index at which it will be coded; coarser thresholds need fewer latents.
         effort: the smallest threshold that will be used.
     """
-    planes = []
+    planes, floors = [], []
     for plane in range(plane_count(description.colour)):
+        floors.append(threshold_energy(model, model.plane_index(finest, plane), effort))
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
         planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS, np.empty)))
@@ -302,16 +304,15 @@ def analyse_picture(
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
-        floor = threshold_energy(model, model.plane_index(finest, plane), effort)
-        analyse(strip, weights, multiplier, shift, model.norm, floor, begin, kept.residual, kept.latents)
+        analyse(strip, weights, multiplier, shift, model.norm, floors[plane], begin, kept.residual, kept.latents)
     return Encoding(description, model, tuple(planes), finest)
 
 
 def content_crc(picture: np.ndarray) -> int:
     """CRC-32 of every 16th row, the shape and the depth: which picture this is. (The tag sees every block.)"""
     crc = zlib.crc32(struct.pack(">III", *picture.shape[:2], picture.itemsize))
-    for row in picture[::16]:
-        crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
+    for top in range(0, picture.shape[0], CRC_ROWS):
+        crc = zlib.crc32(np.ascontiguousarray(picture[top : top + CRC_ROWS : 16]).data, crc)
     return crc
 
 
@@ -348,18 +349,18 @@ def _sections(
 ) -> Iterator[tuple[int, bytes, bool]]:
     """Cut one phase of one plane's layer into sections: yields (first block, payload, whether the phase is done)."""
     grid = phases(symbols.rows, symbols.columns, description.interleave_log2)[phase]
+    raster = raster_grid(symbols.columns, description.interleave_log2, grid)
     total = grid.rows * grid.columns
     if total == 0:
         return
     scratch = np.empty(total, np.uint8)
     if layer == LAYER_FIRST:
         first = np.empty(total, np.int16)
-        _gather(symbols.first, symbols.columns, grid, description, first)
+        gather(symbols.first, raster, first)
     else:
-        group, rest = np.empty(total, np.uint8), per_block(total, UNITS, np.empty)
-        _gather(symbols.group, symbols.columns, grid, description, group)
-        for unit in range(UNITS):
-            _gather(symbols.rest[:, unit], symbols.columns, grid, description, rest[:, unit])
+        group = np.empty(total, np.uint8)
+        gather(symbols.group, raster, group)
+        rest = _order_rest(symbols, raster, total)
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)
@@ -377,10 +378,19 @@ def _sections(
         begin = end
 
 
-def _gather(values: np.ndarray, columns: int, grid: Phase, description: Description, out: np.ndarray) -> None:
-    """Put a phase of a plane's values into phase order."""
-    down, across = (2 if description.interleave_log2 == 2 else 1), (2 if description.interleave_log2 else 1)
-    gather(values, grid.row * columns + grid.column, down * columns, across, grid.rows, grid.columns, out)
+def _order_rest(symbols: PlaneSymbols, raster: tuple[int, int, int, int, int], total: int) -> np.ndarray:
+    """Latents 2 to 8 of a phase in phase order, Fortran order; a phase that is all of the plane takes the place of the
+    symbols, which saves fresh memory: that costs more time than the copy."""
+    if total < symbols.rows * symbols.columns:
+        rest = per_block(total, UNITS, np.empty)
+        for unit in range(UNITS):
+            gather(symbols.rest[:, unit], raster, rest[:, unit])
+        return rest
+    line = np.empty(total, np.int16)
+    for unit in range(UNITS):
+        gather(symbols.rest[:, unit], raster, line)
+        symbols.rest[:, unit] = line
+    return symbols.rest
 
 
 def _thin(group: np.ndarray, begin: int) -> None:

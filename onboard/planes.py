@@ -82,6 +82,12 @@ def phases(rows: int, columns: int, interleave_log2: int) -> list[Phase]:
     ]
 
 
+def raster_grid(columns: int, interleave_log2: int, phase: Phase) -> tuple[int, int, int, int, int]:
+    """Where a phase's blocks are in a plane of so many block columns; see kernels.order."""
+    down, across = (2 if interleave_log2 == 2 else 1), (2 if interleave_log2 else 1)
+    return phase.row * columns + phase.column, down * columns, across, phase.rows, phase.columns
+
+
 def phase_order(rows: int, columns: int, interleave_log2: int, phase: int) -> np.ndarray:
     """Raster index of every block of a phase, in phase order: stripes 32 blocks wide, row by row within a stripe.
 

@@ -104,7 +104,7 @@ def _parse(at: Symbols, section: Section, index: int, model: Model) -> None:
     lookup = model.lookup(model.table_set(model.plane_index(index, section.plane)))
     payload = np.frombuffer(section.payload, np.uint8)
     scratch, begin = np.empty(len(at.index), np.uint8), section.first
-    first, group, rest = np.empty_like(at.first), np.empty_like(at.group), np.zeros_like(at.rest)
+    first, group, rest = np.empty_like(at.first), np.empty_like(at.group), np.zeros((len(at.rest), 1 + UNITS), np.int16)
     if section.layer == LAYER_FIRST:
         end = parse_first(payload, at.rows, at.columns, begin, lookup, scratch, first)
     else:
@@ -113,7 +113,7 @@ def _parse(at: Symbols, section: Section, index: int, model: Model) -> None:
         return
     finer = begin + np.flatnonzero(at.index[begin:end] > index)
     at.index[finer] = index
-    at.first[finer], at.group[finer], at.rest[finer] = first[finer], group[finer], rest[finer]
+    at.first[finer], at.group[finer], at.rest[finer] = first[finer], group[finer], rest[finer, :UNITS]
 
 
 def _equal_indices(index: np.ndarray, run: Run) -> Iterator[tuple[int, int, int]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onboard.errors import ModelError
 from onboard.huffman import canonical_codes, code_words, lookup_tables
-from onboard.kernels.entropy import MAX_LENGTH, SET_CONTEXTS, SET_SYMBOLS
+from onboard.kernels.entropy import BRIEF, MAX_LENGTH, SET_CONTEXTS, SET_SYMBOLS
 from tests import reference
 from training.codes import code_lengths
 
@@ -106,7 +106,9 @@ def test_a_table_set_holds_the_code_of_every_context(lengths):
 
 def test_every_12_bits_look_up_the_symbol_they_begin_with(lengths):
     tables = lookup_tables(lengths)
-    assert tables.dtype == np.uint16 and tables.shape == (SET_CONTEXTS, 4096)
+    assert tables.dtype == np.uint16 and tables.shape == (SET_CONTEXTS, (1 << BRIEF) + 4096)
+    brief, tables = tables[:, : 1 << BRIEF], tables[:, 1 << BRIEF :]
+    assert np.array_equal(brief.repeat(4096 >> BRIEF, 1), np.where(tables & 15 <= BRIEF, tables, 0))
     contexts = [code for kind in reference.Codes(lengths).symbol_of for code in kind]
     for table, code in zip(tables.tolist(), contexts, strict=True):
         for bits in (*range(0, 4096, 97), 4094, 4095):

@@ -16,11 +16,13 @@ from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantis
 from onboard.kernels.enlarge import double
 from onboard.kernels.entropy_code import SLACK, code_first, code_rest
 from onboard.kernels.entropy_parse import BAD_CODE, OUT_OF_RANGE, OVERRUN, TOO_MANY_BLOCKS, parse_first, parse_rest
-from onboard.kernels.predict import add_prediction
+from onboard.kernels.neighbours import decode_neighbours
+from onboard.kernels.order import place_first, place_rest
+from onboard.kernels.predict import add_prediction, predict
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.model import SETS, default_model
-from onboard.planes import COLOUR, ENLARGER
+from onboard.planes import COLOUR, ENLARGER, phase_order, phases, raster_grid
 from tests import pictures, reference
 from training.codes import code_lengths
 
@@ -118,14 +120,16 @@ def parsed_first(payload, rows, columns, begin, table, rng) -> tuple[int, list[i
 def parsed_rest(payload, rows, columns, begin, table, rng) -> tuple[int, list[tuple[int, list[int]]]]:
     results = []
     for filler in (0x00, 0xFF, 0x5A):
-        group, q = dirty(rng, rows * columns), np.zeros((rows * columns, 7), np.int16)
+        group, q = dirty(rng, rows * columns), np.zeros((rows * columns, 8), np.int16)
         before = group.copy()
         scratch = dirty(rng, rows * columns)
         end = parse_rest(between(payload, filler), rows, columns, begin, table.lookup, scratch, group, q)
         assert np.array_equal(group[:begin], before[:begin]) and not q[:begin].any()
         if end >= 0:
             assert np.array_equal(group[end:], before[end:]) and not q[end:].any()
-        found = [(int(g), v) for g, v in zip(group[begin:end], q[begin:end].tolist(), strict=True)] if end >= 0 else []
+        found = (
+            [(int(g), v) for g, v in zip(group[begin:end], q[begin:end, :7].tolist(), strict=True)] if end >= 0 else []
+        )
         results.append((int(end), found))
     assert results[0] == results[1] == results[2]
     return results[0]
@@ -223,9 +227,9 @@ def test_blocks_of_the_same_quad_are_no_context_in_narrow_stripes(columns):
     assert payloads == {reference.code_rest(group, q, rows, columns, 0, table.codes, 25 * total)[1]}
     for filler in (0, 1, 8):
         payload = np.frombuffer(max(payloads), np.uint8)
-        scratch, got, back = np.full(total, filler, np.uint8), np.empty(total, np.uint8), np.zeros((total, 7), np.int16)
+        scratch, got, back = np.full(total, filler, np.uint8), np.empty(total, np.uint8), np.zeros((total, 8), np.int16)
         assert parse_rest(payload, rows, columns, 0, table.lookup, scratch, got, back) == total
-        assert np.array_equal(back, q)
+        assert np.array_equal(back[:, :7], q)
 
 
 def test_the_largest_block_fits_the_slack():
@@ -431,21 +435,23 @@ def test_quantise_rest_agrees_with_its_twin(seed, dead_zone, price, reach):
 
 @pytest.mark.parametrize("rows, columns", [(1, 1), (1, 6), (5, 1), (2, 2), (4, 7)])
 @pytest.mark.parametrize("reach", [1, 300, 32767])
-def test_add_prediction_agrees_with_its_twin(rows, columns, reach):
+def test_predictions_agree_with_their_twin(rows, columns, reach):
     rng = np.random.default_rng(rows * 100 + columns)
     first = rng.integers(-reach - 1, reach + 1, rows * columns).astype(np.int16)
     first[0] = -reach - 1
     wanted = (rng.random(rows * columns) < 0.7).astype(np.uint8)
     matrix = rng.integers(-127, 128, (7, 8)).astype(np.int32)
     before = rng.integers(-32768, 32768, (rows * columns, 7)).astype(np.int16)
-    rest = before.copy()
+    rest, rows_of_8 = before.copy(), dirty(rng, rows * columns, 8, dtype=np.int16)
     add_prediction(first, wanted, columns, matrix, rest)
+    predict(first, np.pad(before, ((0, 0), (0, 1))), wanted, columns, matrix, rows_of_8)
     for n in range(rows * columns):
         expected = before[n].tolist()
         if wanted[n]:
             foretold = reference.prediction(first.reshape(rows, columns), *divmod(n, columns), matrix)
             expected = [reference.clamp16(v + p) for v, p in zip(expected, foretold, strict=True)]
         assert rest[n].tolist() == expected
+        assert rows_of_8[n].tolist() == [*expected, 0]
 
 
 # --- the ground's arithmetic ----------------------------------------------------------------------------------------
@@ -582,3 +588,54 @@ def test_the_enlarger_is_that_of_the_format_and_keeps_flat_pictures():
         out = np.empty((6, 9), np.uint8)
         double(np.full((3, 5), value, np.uint8), ENLARGER, out)
         assert (out == value).all()
+
+
+@pytest.mark.parametrize("rows, columns, side", [(1, 1, 8), (3, 2, 8), (2, 5, 16)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_neighbour_aware_decoder_is_a_matrix_for_each_class_of_neighbourhood(rows, columns, side, share):
+    rng = np.random.default_rng(rows * 10 + columns)
+    blocks = rows * columns
+    first, rest = rng.integers(-900, 900, blocks).astype(np.int16), np.zeros((blocks, 8), np.int16)
+    group = (rng.random(blocks) < share).astype(np.uint8)
+    rest[:, :7] = rng.integers(-90, 90, (blocks, 7)) * group[:, None]
+    weights = rng.normal(0, 0.04, (8, 72, side * side)).astype(np.float32)
+    out = np.empty((side * rows, side * columns), np.uint8)
+    decode_neighbours(first, rest, group, columns, weights, side, out)
+    for row in range(rows):
+        for column in range(columns):
+            places = [(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            near = [min(max(y, 0), rows - 1) * columns + min(max(x, 0), columns - 1) for y, x in places]
+            around = int(group[near].sum()) - int(group[near[4]])
+            kind = 4 * int(group[near[4]]) + sum(around >= least for least in (1, 3, 6))
+            latents = np.concatenate([[first[n], *rest[n, :7]] for n in near]).astype(float)
+            expected = np.clip(latents @ weights[kind] + 128, 0, 255).reshape(side, side)
+            got = out[side * row : side * (row + 1), side * column : side * (column + 1)]
+            assert np.abs(got - expected).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (3, 33), (2, 70), (5, 64)])
+@pytest.mark.parametrize("interleave_log2", [0, 1, 2])
+def test_what_is_parsed_is_placed_in_raster_order_where_it_improves(rows, columns, interleave_log2):
+    rng = np.random.default_rng(columns)
+    blocks, index = rows * columns, 7
+    for number, phase in enumerate(phases(rows, columns, interleave_log2)):
+        order = phase_order(rows, columns, interleave_log2, number)
+        grid = raster_grid(columns, interleave_log2, phase)
+        begin, end = len(order) // 5, len(order)
+        q = rng.integers(-1031, 1032, (len(order), 8)).astype(np.int16)
+        group, steps = rng.integers(0, 2, len(order)).astype(np.uint8), rng.integers(1, 300, 8).astype(np.int32)
+        kept = rng.choice((7, 8, 255), blocks).astype(np.uint8) if columns % 2 else np.full(blocks, 255, np.uint8)
+        first, rest = dirty(rng, blocks, dtype=np.int16), dirty(rng, blocks, 8, dtype=np.int16)
+        groups = dirty(rng, blocks)
+        expected = [first.tolist(), rest.tolist(), groups.tolist(), kept.tolist()]
+        for n in range(begin, end):
+            m = order[n]
+            if kept[m] > index:
+                latents = [reference.clamp16(int(v) * int(s)) for v, s in zip(q[n], (*steps[1:], 0), strict=True)]
+                expected[0][m], expected[1][m] = reference.clamp16(int(q[n, 0]) * int(steps[0])), latents
+                expected[2][m], expected[3][m] = int(group[n]), index
+        kept_first = kept.copy()
+        place_first(np.ascontiguousarray(q[:, 0]), begin, end, grid, steps[0], index, first, kept_first)
+        place_rest(q, group, begin, end, grid, steps, index, rest, groups, kept)
+        assert [first.tolist(), rest.tolist(), groups.tolist(), kept.tolist()] == expected
+        assert np.array_equal(kept_first, kept)

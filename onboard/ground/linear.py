@@ -100,5 +100,5 @@ def decode_blocks(decoding: Decoding, neighbours: Neighbours, plane: int, latent
     weights = (neighbours.doubled if halved else neighbours.own)[neighbours.nearest(index)]
     side = 2 * BLOCK if halved else BLOCK
     pixels = np.empty((side * latents.rows, side * latents.columns), np.uint8)
-    decode_neighbours(latents.first, latents.rest, latents.group, latents.columns, weights, side, pixels)
+    decode_neighbours(latents.first, latents.rest_rows, latents.group, latents.columns, weights, side, pixels)
     return pixels

@@ -194,6 +194,8 @@ def _choose(enhance: str, description: Description, neighbours: Neighbours | Non
 
 def missing_of(decoding: Decoding) -> MissingMap:
     """The missing map of what has been received of a picture."""
+    if all(state.has_first.all() and state.has_rest.all() for state in decoding.planes):
+        return MissingMap(decoding.description.picture_id, decoding.description.tag, ())
     parts = []
     for line in lines(decoding.description):
         state = decoding.planes[line.plane]

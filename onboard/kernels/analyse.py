@@ -1,8 +1,8 @@
 """Board side: blocks to latents, latents to quantised symbols. FORMAT.md section 6 states the arithmetic.
 
 Bounds: pixels minus 128 lie in -128..127 and weights in -127..127, so an accumulator is at most
-64 * 127 * 128 = 1040384 < 2^20 and the block energy at most 2^20. `a * multiplier` < 2^20 * 2^12 = 2^32 (int64 here,
-uint32 on a microcontroller); `a * a * norm` < 2^40 * 2^22 = 2^62. Latents are int16 by the model's own check.
+64 * 127 * 128 = 1040384 < 2^20 and the block energy at most 2^20. `a * multiplier + half` is at most
+1040384 * 4095 + 2^23 < 2^32 (uint32); `a * a * norm` < 2^40 * 2^22 = 2^62. Latents are int16 by the model's own check.
 
 Latents are fastest in Fortran order, a run of memory per unit: then most loops below run over many blocks at once and
 become SIMD code. For that they are plain, and their intermediate values are cast to 32 bits (numba widens to 64).
@@ -88,13 +88,13 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
                 for k in range(1, 8):
                     sums[k, b] = _dot(block, weights[k])
             for k in range(8 if count > 0 else 1):
-                factor, places = multiplier[k], shift[k]
-                half = np.int64(1) << (places - 1)
+                factor, places = np.uint32(multiplier[k]), np.uint32(shift[k])
+                half = np.uint32(1 << (shift[k] - 1))
                 latent, total = latents[begin : begin + many, k], sums[k]
                 for b in range(many):
-                    a = np.int64(total[b])
-                    z = (abs(a) * factor + half) >> places
-                    latent[b] = z if a >= 0 else -z
+                    a = np.int32(total[b])
+                    z = np.uint32(np.uint32(np.uint32(np.uint32(abs(a)) * factor) + half) >> places)
+                    latent[b] = z if a >= 0 else -np.int32(z)
 
 
 @kernel

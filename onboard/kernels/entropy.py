@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 MAX_LENGTH = 12  # bits of a code word
+BRIEF = 9  # parsers look up words of at most that many bits in tables that stay in the first-level cache
 
 FIRST_DIRECT = 8  # residuals -8..8 have symbols of their own
 FIRST_BUCKETS = 10  # then |r| from 9 in buckets of 2, 4, 8, ... values

@@ -1,7 +1,7 @@
 """Entropy coding of the two base layers: first latents, sign bits and latents 2 to 8 to bits. FORMAT.md section 5.
 
 Bounds: a code word has at most 12 bits and raw bits at most 10 plus a sign, so an item of at most 31 bits joins fewer
-than 32 pending ones in `acc`, an int64.
+than 8 pending ones in `acc`, an int64; of what lies above them nothing is ever looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import trailing_zeros
 from onboard.kernels.entropy import (
     BYTES,
     FIRST_BASE,
@@ -43,7 +44,7 @@ from onboard.kernels.entropy import (
     size_context,
 )
 
-SLACK = 192  # bytes a coder may write past its limit before it steps back: a run of eight blocks has at most 1340 bits
+SLACK = 192  # bytes a coder may write past its limit: a run of eight blocks has at most 1340 bits, and _put writes 8
 
 _BATCH = 8 * STRIPE  # blocks whose first latents are predicted together
 _RING = 128  # blocks that code_rest has looked at and not coded yet, at most; a power of two
@@ -52,13 +53,20 @@ _AHEAD = 16  # blocks of the longest run of quads
 
 @njit
 def _pad(out, pos, acc, fill):
-    """Write the pending bits and fill the last byte with ones; return the byte count."""
-    while fill > 0:
-        missing = max(8 - fill, 0)
-        out[pos] = ((acc << missing | ((1 << missing) - 1)) >> max(fill - 8, 0)) & 255
+    """Write the pending bits, at most seven, and fill their byte with ones; return the byte count."""
+    if fill > 0:
+        missing = 8 - fill
+        out[pos] = (acc << missing | ((1 << missing) - 1)) & 255
         pos += 1
-        fill -= 8
     return pos
+
+
+@njit(inline="always")
+def _put(out, pos, acc, fill):
+    """Write the `fill` lowest bits of `acc` from byte `pos` on, at most 56, and anything up to eight bytes."""
+    word, at = (acc << 1) << (63 - fill), pos & BYTES
+    for i in range(8):
+        out[at + i] = word >> (56 - 8 * i) & 255
 
 
 @njit
@@ -167,13 +175,8 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
             if free < 0:
                 return start + x, _pad(out, pos, acc, fill)
             acc, fill = acc << length | value, fill + length
-            if fill >= 32:
-                fill -= 32
-                at = pos & BYTES
-                out[at], out[at + 1] = (acc >> (fill + 24)) & 255, (acc >> (fill + 16)) & 255
-                out[at + 2], out[at + 3] = (acc >> (fill + 8)) & 255, (acc >> fill) & 255
-                pos += 4
-                acc &= (1 << fill) - 1
+            _put(out, pos, acc, fill)
+            pos, fill = pos + (fill >> 3), fill & 7
             x += runs[x]
         n = stop
         column = 0
@@ -224,13 +227,8 @@ def _put_sizes(q, i, out, pos, acc, fill, words, nonzero):
                 word = np.int64(words[at + excess])
                 value, length = word >> 4, word & 15
             acc, fill = acc << (length + 1) | value << 1 | (v < 0), fill + length + 1
-            if fill >= 32:
-                fill -= 32
-                at = pos & BYTES
-                out[at], out[at + 1] = (acc >> (fill + 24)) & 255, (acc >> (fill + 16)) & 255
-                out[at + 2], out[at + 3] = (acc >> (fill + 8)) & 255, (acc >> fill) & 255
-                pos += 4
-                acc &= (1 << fill) - 1
+            _put(out, pos, acc, fill)
+            pos, fill = pos + (fill >> 3), fill & 7
     return pos, acc, fill
 
 
@@ -272,41 +270,40 @@ def code_rest(group, q, rows, columns, begin, words, count, out, limit):
         else:
             context = quad_context(count, n, end, begin, rows, columns)
             symbol = sign_bits(group, n, end)
-        many = end - n if symbol else 1
+        many = end - n
+        members = symbol >> 3 | (symbol >> 1 & 2) | (symbol << 1 & 4) | (symbol << 3 & 8)  # block n in the lowest bit
         if symbol == 0 or symbol == 15:
             run = equal_quads(group, n, total, symbol, context)
             if run > 1:
                 end = n + 4 * run
-                many = 8 if symbol else 1
+                many, members = 8, 17 * members  # of a run of zeros none matters
                 symbol = QUAD_ONES if symbol == 15 else (QUAD_ZEROS if run == 2 else QUAD_ZEROS4)
         word = np.int64(words[QUAD_BASE + context * QUAD_SYMBOLS + symbol])
         value, length = word >> 4, word & 15
+        acc, fill = acc << length | value, fill + length
         known &= column + many <= width
-        for i in range(n, n + many):
+        while members != 0:
+            i = n + trailing_zeros(np.uint64(members))
+            members &= members - 1
             at = (i - begin) % _RING
-            mask, coded, member = np.int64(masks[at]), np.int64(nonzero[at]), np.int64(group[i])
+            mask, coded = np.int64(masks[at]), np.int64(nonzero[at])
             if known:
                 around = np.int64(count[i - width]) + (np.int64(count[i - 1]) if column + i > n else 0)
                 context = np.int64(around >= MASK_LEVEL)
             else:
                 context = mask_context(count, i, begin, rows, columns)
-            # A block of group 1 adds no bits; a branch on that would often be foretold wrong.
-            word = np.int64(words[MASK_BASE + context * MASK_SYMBOLS + mask]) & -member
-            with_sizes = 0 < mask * member < 128
-            more = 0 if with_sizes else coded & -member
-            value = (value << (word & 15) | word >> 4) << more | (np.int64(signs[at]) if more else 0)
-            length += (word & 15) + more
+            word = np.int64(words[MASK_BASE + context * MASK_SYMBOLS + mask])
+            with_sizes = 0 < mask < 128
+            more = 0 if with_sizes else coded
+            value = word >> 4 << more | (np.int64(signs[at]) if more else 0)
+            length = (word & 15) + more
             acc, fill = acc << length | value, fill + length
-            value, length = 0, 0
-            if fill >= 32:
-                fill -= 32
-                at = pos & BYTES
-                out[at], out[at + 1] = (acc >> (fill + 24)) & 255, (acc >> (fill + 16)) & 255
-                out[at + 2], out[at + 3] = (acc >> (fill + 8)) & 255, (acc >> fill) & 255
-                pos += 4
-                acc &= (1 << fill) - 1
+            _put(out, pos, acc, fill)
+            pos, fill = pos + (fill >> 3), fill & 7
             if with_sizes:
                 pos, acc, fill = _put_sizes(q, i, out, pos, acc, fill, words, coded)
+        _put(out, pos, acc, fill)
+        pos, fill = pos + (fill >> 3), fill & 7
         if 8 * pos + fill > 8 * limit:
             return n, _pad(out, kept_pos, kept_acc, kept_fill)
         column += end - n

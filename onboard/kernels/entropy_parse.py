@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import ones, trailing_zeros
 from onboard.kernels.entropy import (
+    BRIEF,
     BYTES,
     FIRST_DIRECT,
     FIRST_LEVEL,
@@ -38,7 +42,23 @@ OUT_OF_RANGE = -3
 TOO_MANY_BLOCKS = -4
 
 
-@njit
+def _signed_blocks():
+    """Blocks whose latents 2 to 8 are all 0, 1 or -1, by mask and signs (the first latent's in the highest bit).
+
+    Each is a complex128, for eight int16. Also where the blocks of a mask begin.
+    """
+    blocks, begins = [], []
+    for mask in range(1 << UNITS):
+        begins.append(len(blocks))
+        choices = [(1, -1) if mask >> u & 1 else (0,) for u in range(UNITS)]
+        blocks += product(*choices, (0,))
+    return np.array(blocks, np.int16).view(np.complex128)[:, 0], np.array(begins)
+
+
+_SIGNED, _SIGNED_FROM = _signed_blocks()
+
+
+@njit(inline="always")
 def _window(data, byte):
     """64 bits from byte offset `byte`, as int64; ones beyond the end."""
     window = np.int64(0)
@@ -52,10 +72,19 @@ def _window(data, byte):
     return window
 
 
-@njit
+@njit(inline="always")
 def _bits(window, at, count):
     """`count` bits (1 to 12) from bit `at` (at most 52) of the window on."""
     return (window >> (64 - at - count)) & ((1 << count) - 1)
+
+
+@njit(inline="always")
+def _word(lookup, row, window, at):
+    """Symbol and length of the code word at bit `at` of the window: `symbol << 4 | length`, 0 for none."""
+    word = np.int64(lookup[row, _bits(window, at, BRIEF)])
+    if word == 0:
+        word = np.int64(lookup[row, (1 << BRIEF) + _bits(window, at, MAX_LENGTH)])
+    return word
 
 
 @njit
@@ -71,7 +100,8 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
 
     Args:
         data: uint8 section payload.
-        lookup: uint16 (SET_CONTEXTS, 4096) of `symbol << 4 | length`, 0 where no code word matches.
+        lookup: uint16 (SET_CONTEXTS, 2^BRIEF + 2^MAX_LENGTH) of `symbol << 4 | length`, by the next BRIEF bits and,
+            behind these, by the next MAX_LENGTH bits; 0 where no code word matches.
         size, q: as in code_first.
     """
     total = rows * columns
@@ -100,13 +130,8 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
                 return n
             if bit - base > 32:
                 base = bit & ~7
-                if base + 64 <= bits:
-                    byte, window = (base >> 3) & BYTES, np.int64(0)
-                    for i in range(8):
-                        window = (window << 8) | np.int64(data[byte + i])
-                else:
-                    window = _window(data, base >> 3)
-            word = np.int64(lookup[FIRST_ROW + context, _bits(window, bit - base, MAX_LENGTH)])
+                window = _window(data, base >> 3)
+            word = _word(lookup, FIRST_ROW + context, window, bit - base)
             if word == 0:
                 return BAD_CODE
             bit += word & 15
@@ -144,109 +169,109 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
 def _get_sizes(data, bit, lookup, mask, nonzero, q, i):
     """Parse sizes and signs of latents 2 to 8 of block `i` into q; return bit offset or negative status."""
     ones, coded = 0, 0
-    for u in range(UNITS):
-        q[i, u] = 0
-        if mask >> u & 1:
-            window, at = _window(data, bit >> 3), bit & 7
-            row = SIZE_ROW + size_context(u, nonzero, ones, coded)
-            word = np.int64(lookup[row, _bits(window, at, MAX_LENGTH)])
-            if word == 0:
-                return BAD_CODE
-            at += word & 15
-            a = 1 + (word >> 4)
-            if a > SIZE_DIRECT:
-                b = a - 1 - SIZE_DIRECT
-                a = 1 + SIZE_DIRECT + ((2 << b) - 2) + _bits(window, at, b + 1)
-                at += b + 1
-            coded += 1
-            ones += a == 1
-            q[i, u] = -a if _bits(window, at, 1) else a
-            bit += at + 1 - (bit & 7)
+    base, window = bit & ~7, _window(data, bit >> 3)
+    while mask != 0:
+        u = trailing_zeros(np.uint64(mask))
+        mask &= mask - 1
+        if bit - base > 32:
+            base, window = bit & ~7, _window(data, bit >> 3)
+        word = _word(lookup, SIZE_ROW + size_context(u, nonzero, ones, coded), window, bit - base)
+        if word == 0:
+            return BAD_CODE
+        bit += word & 15
+        a = 1 + (word >> 4)
+        if a > SIZE_DIRECT:
+            b = a - 1 - SIZE_DIRECT
+            a = 1 + SIZE_DIRECT + ((2 << b) - 2) + _bits(window, bit - base, b + 1)
+            bit += b + 1
+        coded += 1
+        ones += a == 1
+        q[i & BYTES, u & 7] = -a if _bits(window, bit - base, 1) else a
+        bit += 1
     return bit
 
 
 @kernel
 def parse_rest(data, rows, columns, begin, lookup, count, group, q):
-    """Inverse of code_rest: fill `group` and `q`; return the block behind the last one, or a negative status."""
+    """Inverse of code_rest; return the block behind the last one, or a negative status.
+
+    Args:
+        data, lookup: as in parse_first; count: uint8 (rows * columns,) scratch.
+        group: uint8 (rows * columns,), out.
+        q: int16 (rows * columns, 8), out: latents 2 to 8 and a zero; all zero for group 1.
+    """
     total = rows * columns
     bits = 8 * len(data)
-    bit, base, window = 0, 0, _window(data, 0)  # the window begins at bit `base`
+    bit = 0
+    blocks = q.view(np.complex128)  # to move a block
     row, column, width = locate(begin, rows, columns)
     n = begin
-    left, pattern = 0, 0  # blocks to come of the quad or run that was read last, and their sign bits
-    known = False
     while n < total:
-        if bit - base > 32:
-            base = bit & ~7
-            if base + 64 <= bits:
-                byte, window = (base >> 3) & BYTES, np.int64(0)
-                for i in range(8):
-                    window = (window << 8) | np.int64(data[byte + i])
-            else:
-                window = _window(data, base >> 3)
-        if left == 0:
-            if bits - bit < 8 and _is_padding(data, bit):
-                return n
-            left = min(4, total - n)
-            known = row > 0 and n - width >= begin
-            if known and column + 4 <= width:
-                west = np.int64(count[n - 1]) if column > 0 else 0
-                at = n - width
-                context = quad_level(west, np.int64(count[at]) + count[at + 1] + count[at + 2] + count[at + 3])
-            else:
-                context = quad_context(count, n, n + left, begin, rows, columns)
-            word = np.int64(lookup[QUAD_ROW + context, _bits(window, bit - base, MAX_LENGTH)])
-            if word == 0:
-                return BAD_CODE
-            bit += word & 15
-            pattern = word >> 4
-            if pattern >= QUAD_ZEROS:
-                left = 16 if pattern == QUAD_ZEROS4 else 8
-                if n + left > total:
-                    return TOO_MANY_BLOCKS
-                pattern = 15 if pattern == QUAD_ONES else 0
-            elif pattern & ((1 << (4 - left)) - 1):
+        if bits - bit < 8 and _is_padding(data, bit):
+            return n
+        base, window = bit & ~7, _window(data, bit >> 3)  # the window begins at bit `base`
+        left = min(4, total - n)
+        known = row > 0 and n - width >= begin
+        if known and column + 4 <= width:
+            west = np.int64(count[n - 1]) if column > 0 else 0
+            at = n - width
+            context = quad_level(west, np.int64(count[at]) + count[at + 1] + count[at + 2] + count[at + 3])
+        else:
+            context = quad_context(count, n, n + left, begin, rows, columns)
+        word = _word(lookup, QUAD_ROW + context, window, bit - base)
+        if word == 0:
+            return BAD_CODE
+        bit += word & 15
+        pattern = word >> 4
+        if pattern >= QUAD_ZEROS:
+            left = 16 if pattern == QUAD_ZEROS4 else 8
+            if n + left > total:
                 return TOO_MANY_BLOCKS
-            known &= column + left <= width
-        member = pattern >> 3 & 1
-        pattern = (pattern << 1 | member) & 15  # goes round in a run
-        group[n] = member
-        if member:
+            members = 255 if pattern == QUAD_ONES else 0
+        elif pattern & ((1 << (4 - left)) - 1):
+            return TOO_MANY_BLOCKS
+        else:
+            members = pattern >> 3 | (pattern >> 1 & 2) | (pattern << 1 & 4) | (pattern << 3 & 8)  # block n lowest
+        if bit > bits and members & 1 == 0:
+            return OVERRUN
+        at = n & BYTES
+        if left == 4:  # a number that the compiler knows
+            for i in range(4):
+                group[at + i], count[at + i], blocks[at + i, 0] = members >> i & 1, 0, 0
+        else:
+            for i in range(left):
+                group[at + i], count[at + i], blocks[at + i, 0] = members >> i & 1, 0, 0
+        known &= column + left <= width
+        while members != 0:
+            i = trailing_zeros(np.uint64(members))
+            members &= members - 1
+            m = (n + i) & BYTES
             if known:
-                around = np.int64(count[n - width]) + (np.int64(count[n - 1]) if column > 0 else 0)
+                around = np.int64(count[m - width]) + (np.int64(count[m - 1]) if column + i > 0 else 0)
                 context = np.int64(around >= MASK_LEVEL)
             else:
-                context = mask_context(count, n, begin, rows, columns)
-            word = np.int64(lookup[MASK_ROW + context, _bits(window, bit - base, MAX_LENGTH)])
+                context = mask_context(count, m, begin, rows, columns)
+            if bit - base > 32:
+                base, window = bit & ~7, _window(data, bit >> 3)
+            word = _word(lookup, MASK_ROW + context, window, bit - base)
             if word == 0:
                 return BAD_CODE
             bit += word & 15
             mask = word >> 4 & 127
-            nonzero = 0
-            for u in range(UNITS):
-                nonzero += mask >> u & 1
+            nonzero = ones(np.uint64(mask))
             if word >> 4 == mask and mask > 0:
-                bit = _get_sizes(data, bit, lookup, mask, nonzero, q, n)
+                bit = _get_sizes(data, bit, lookup, mask, nonzero, q, m)
                 if bit < 0:
                     return BAD_CODE
             else:
-                signs = _bits(window, bit - base, 7) >> (7 - nonzero)
+                signs = _bits(window, bit - base, UNITS) >> (UNITS - nonzero)
                 bit += nonzero
-                for u in range(UNITS - 1, -1, -1):
-                    coded = mask >> u & 1
-                    q[n, u] = coded * (1 - 2 * (signs & 1))
-                    signs >>= coded
-            count[n] = 1 + nonzero
-        else:
-            count[n] = 0
-        if bit > bits:
-            return OVERRUN
-        left -= 1
-        n += 1
-        column += 1
-        if column == width:
-            column = 0
-            row += 1
-            if row == rows and n < total:
-                row, column, width = locate(n, rows, columns)
+                blocks[m, 0] = _SIGNED[_SIGNED_FROM[mask] + signs]
+            count[m] = 1 + nonzero
+            if bit > bits:
+                return OVERRUN
+        n += left
+        column += left
+        if column >= width and n < total:
+            row, column, width = locate(n, rows, columns)
     return n if _is_padding(data, bit) else TOO_MANY_BLOCKS

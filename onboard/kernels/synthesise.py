@@ -14,6 +14,8 @@ from numba import njit
 from onboard.kernels import kernel
 
 PIXEL_SHIFT = 16
+_KEPT = 512  # blocks of group 1 that synthesise keeps: 32 KiB
+_OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
 
 @njit
@@ -29,82 +31,61 @@ def dequantise(q, step, out):
         out[n] = _dequantised(q[n], step)
 
 
-@kernel
-def place_first(q, order, begin, end, step, index, first, kept):
-    """Dequantise first latents `begin` to `end` - 1 of a phase; put those that improve on what is kept in raster order.
-
-    Args:
-        q: int16 (phase blocks,), dequantised in place; order: int32 (phase blocks,) raster index.
-        index: of the packet; kept: uint8 (blocks,) that of the copy at hand. The lower one stays.
-        first: int16 (blocks,).
-    """
-    part = q[begin:end]
-    for n in range(end - begin):
-        part[n] = _dequantised(part[n], step)
-    for n in range(begin, end):
-        m = order[n]
-        if kept[m] > index:
-            first[m] = q[n]
-            kept[m] = index
-
-
-@kernel
-def place_rest(q, group, order, begin, end, steps, index, rest, group_out, kept):
-    """Dequantise latents 2 to 8 of blocks `begin` to `end` - 1 of a phase; put those that improve in raster order.
-
-    Args:
-        q: int16 (phase blocks, 7), valid for group 2, dequantised in place; group: uint8 (phase blocks,).
-        order, index, kept: as in place_first; steps: int32 (8,).
-        rest: int16 (blocks, 7), zero for group 1; group_out: uint8 (blocks,).
-    """
-    for k in range(7):
-        part = q[begin:end, k]
-        for n in range(end - begin):
-            part[n] = _dequantised(part[n], steps[k + 1])
-    for n in range(begin, end):
-        m = order[n]
-        if kept[m] > index:
-            if group[n]:
-                for k in range(7):
-                    rest[m, k] = q[n, k]
-            elif group_out[m]:
-                for k in range(7):
-                    rest[m, k] = 0
-            group_out[m] = group[n]
-            kept[m] = index
+@njit(inline="always")
+def _clipped(p):
+    return np.uint8(min(max(np.int32(p >> PIXEL_SHIFT), np.int32(0)), np.int32(255)))
 
 
 @kernel
 def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, out):
     """Plain reconstruction: pixel = 128 + (sum weights * coefficient >> 16), clipped to 0..255.
 
+    A block of group 1 depends on one number, of which a picture has few: each is worked out once.
+
     Args:
-        first: int16 (blocks,); rest: int16 (blocks, 7), read for group 2; group: uint8 (blocks,).
+        first: int16 (blocks,); rest: int16 (blocks, 8), latents 2 to 8 and a zero, read for group 2; group: uint8
+            (blocks,).
         weights1, gain1: int32 (64,) and int, decoder of group 1; weights2, gains2: int32 (8, 64), int64 (8,).
         out: uint8 (8 * rows, 8 * columns), contiguous.
     """
-    pixels = np.empty(64, np.uint8)
+    half = np.int32((1 << PIXEL_SHIFT - 1) + (128 << PIXEL_SHIFT))
+    pixels = np.empty((_KEPT + 1, 64), np.uint8)  # blocks of group 1, and a block that is not kept
     words, out_words = pixels.view(np.uint64), out.view(np.uint64)  # eight pixels each, for moving them
+    place = np.zeros(1 << 16, np.int16)  # of a first latent in `pixels`, from 1 on
+    kept = 0
     c = np.empty(8, np.int32)
-    for n in range(len(group)):
-        if group[n] == 0:
-            c0 = np.int32((np.int64(first[n]) * gain1 + 128) >> 8)
-            for i in range(64):
-                p = np.int32(np.int32(32768 + (128 << PIXEL_SHIFT)) + np.int32(weights1[i] * c0)) >> PIXEL_SHIFT
-                pixels[i] = min(max(np.int32(p), np.int32(0)), np.int32(255))
-        else:
+    members = np.empty(columns, np.uint32)
+    for row in range(len(group) // columns):
+        begin, top = row * columns, (8 * row) & _OFFSET
+        many = 0
+        for column in range(columns):  # a list, because a branch on the group would often be foretold wrong
+            members[many] = column
+            many += group[begin + column] != 0
+            tone = np.int64(first[begin + column])
+            at = np.int64(place[(tone + 32768) & 65535])
+            if at == 0:
+                if kept < _KEPT:
+                    kept += 1
+                    at = kept
+                    place[(tone + 32768) & 65535] = at
+                c0 = np.int32((tone * gain1 + 128) >> 8)
+                for i in range(64):
+                    pixels[at, i] = _clipped(np.int32(half + np.int32(weights1[i] * c0)))
+            for y in range(8):
+                out_words[top + y, column & _OFFSET] = words[at & _OFFSET, y]
+        for m in range(many):
+            column = np.int64(members[m])
+            n = begin + column
             c[0] = (np.int64(first[n]) * gains2[0] + 128) >> 8
             for k in range(1, 8):
                 c[k] = (np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8
             for i in range(64):
-                p = np.int32(32768 + (128 << PIXEL_SHIFT))
+                p = half
                 for k in range(8):
                     p = np.int32(p + weights2[k, i] * c[k])
-                p = np.int32(p >> PIXEL_SHIFT)
-                pixels[i] = min(max(p, np.int32(0)), np.int32(255))
-        row, column = n // columns, n % columns
-        for y in range(8):
-            out_words[8 * row + y, column] = words[y]
+                pixels[0, i] = _clipped(p)
+            for y in range(8):
+                out_words[top + y, column] = words[0, y]
 
 
 @kernel
