@@ -93,10 +93,11 @@ typedef struct {
 
 typedef struct { /* one (plane, phase, stripe, layer) and its open packet */
     uint32_t begin, next; /* first block of the packet, first block not coded; from the stripe's first block on */
-    uint32_t end;         /* behind the last whole byte */
+    uint32_t end;         /* behind the last byte that is written */
     uint32_t limit;       /* where the packet's CRC would go at the latest */
+    uint32_t acc;         /* bits that are not written yet, from the highest on, */
+    uint8_t fill;         /* and how many: 0 to 31 */
     uint16_t start;       /* where the payload begins */
-    uint8_t acc, fill;    /* bits that are no whole byte yet */
     uint8_t index;
     uint8_t open;
     uint8_t packet[OBC_MAX_PACKET];

@@ -4,7 +4,6 @@
 #include "obc_internal.h"
 
 #if OBC_DSP
-#include <arm_acle.h>
 
 /* Four samples minus 128, as halfwords: 0 and 2, then 1 and 3. */
 static inline void load_four(const uint8_t *from, int16x2_t *even, int16x2_t *odd) {

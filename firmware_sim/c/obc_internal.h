@@ -4,6 +4,10 @@
 
 #include "obc.h"
 
+#if OBC_DSP
+#include <arm_acle.h>
+#endif
+
 /* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
 typedef int16_t obc_weight;
@@ -31,8 +35,7 @@ typedef struct { /* a row of a stripe of one layer */
 } obc_place;
 
 typedef struct { /* where a slot's bits end */
-    uint32_t end;
-    uint8_t acc, fill;
+    uint32_t end, acc, fill;
 } obc_mark;
 
 /* obc_analyse.c */
@@ -55,7 +58,7 @@ uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
 
 /* obc_packet.c */
 
-/* Append bits to the open packet; behind `slot->limit` they are counted but not written. */
+/* Append 1 to 32 bits to the open packet; behind `slot->limit` they are counted but not written. */
 void obc_put(obc_slot *slot, uint32_t value, uint32_t length);
 /* The quota allows no more of a layer. */
 void obc_stop(obc_encoder *e, uint8_t layer);
@@ -122,6 +125,19 @@ static inline uint32_t obc_distance(int32_t a, int32_t b) {
     return (uint32_t)(a < b ? b - a : a - b);
 }
 
+/* Bits of a number above 0. */
+static inline uint32_t obc_bit_length(uint32_t v) {
+#if OBC_DSP
+    return 32u - (uint32_t)__builtin_clz(v); /* arm_acle.h of GCC 12 has no __clz() */
+#else
+    uint32_t bits = 0;
+    for (; v > 0u; v >>= 1) {
+        bits++;
+    }
+    return bits;
+#endif
+}
+
 /* Bucket of a value past the direct range; `raw` is what its b + 1 raw bits say. */
 static inline uint8_t obc_bucket(uint32_t excess, uint32_t *raw) {
     uint8_t b = 0;
@@ -161,7 +177,7 @@ static inline obc_mark obc_mark_of(const obc_slot *slot) {
 static inline void obc_return_to(obc_slot *slot, const obc_mark *mark) {
     slot->end = mark->end;
     slot->acc = mark->acc;
-    slot->fill = mark->fill;
+    slot->fill = (uint8_t)mark->fill;
 }
 
 static inline uint32_t obc_bits_since(const obc_slot *slot, const obc_mark *mark) {
