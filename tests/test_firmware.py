@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_sim import measure
-from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, tool, write_model
+from firmware_sim.build import (
+    ENCODER,
+    ROOMY,
+    SOURCES,
+    STRICT,
+    Limits,
+    host_compiler,
+    host_library,
+    run,
+    tool,
+    write_model,
+)
 from firmware_sim.encoder import Config, Encoder, Format, Status, config_of
 from onboard.errors import InputError
 from onboard.image_io import expand_rgb565
@@ -182,11 +193,27 @@ def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, tmp_pa
         run([host_compiler(), *flags, "-c", "-o", str(tmp_path / "out.o"), str(SOURCES / name)])
 
 
+@pytest.mark.parametrize("limits", [Limits(), ROOMY])
+@pytest.mark.parametrize("dsp", [0, 1])
+def test_the_static_checker_finds_nothing(limits, dsp, tmp_path: Path):
+    try:
+        checker = tool("cppcheck")
+    except InputError as e:
+        pytest.skip(str(e))
+    write_model(tmp_path)
+    what = ["--std=c99", "--enable=warning,performance,portability", "--inconclusive", "-q", "--error-exitcode=1"]
+    what += ["--suppress=comparePointers:*/board/main.c"]  # of symbols that the linker puts in one piece of memory
+    what += [*limits.defines(), f"-DOBC_DSP={dsp}", f"-I{tmp_path}", f"-I{SOURCES}"]
+    files = sorted(str(path) for path in SOURCES.rglob("*.c"))
+    assert len(files) > len(ENCODER)
+    run([checker, *what, *files])
+
+
 @pytest.mark.parametrize("core", measure.CORES, ids=lambda core: core.cpu)
 @pytest.mark.parametrize("colour", [False, True])
 def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_path: Path):
     try:
-        tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+        tool(core.family.prefix + "gcc"), tool(core.family.emulator)
     except InputError as e:
         pytest.skip(str(e))
     picture = picture_of("texture", 75, 323, colour)
