@@ -98,6 +98,7 @@ CASES = (
     Case("grey, interleave 4", Limits(WIDTH, PACKET_SIZE, interleave_log2=2), 4),
     Case("grey, parity", Limits(WIDTH, PACKET_SIZE, parity=2), protected=True),
     Case("RGB", Limits(WIDTH, PACKET_SIZE, colour=True)),
+    Case("RGB, parity", Limits(WIDTH, PACKET_SIZE, colour=True, parity=2), protected=True),
 )
 
 
@@ -144,18 +145,25 @@ def flash_of(core: Core, elf: Path) -> int:
     return sizes[".text"] + sizes.get(".data", 0)
 
 
-def measure(core: Core, case: Case, picture: np.ndarray, folder: Path) -> dict[str, Any]:
-    """One row of the table. Raises InputError when the packets are not the reference's."""
-    quota = int(DEFAULT_BPP * picture.shape[0] * picture.shape[1] / 8)
-    packets = list(
-        compress_stream(
-            picture,
-            budget=quota,
-            packet_size=PACKET_SIZE,
-            interleave=case.interleave,  # type: ignore[arg-type]
-            parity=PARITY if case.protected else (0, 0),
-        )
+def reference(case: Case, picture: np.ndarray) -> list[bytes]:
+    """The packets that Python makes."""
+    found = compress_stream(
+        picture,
+        budget=quota_of(picture),
+        packet_size=PACKET_SIZE,
+        interleave=case.interleave,  # type: ignore[arg-type]
+        parity=PARITY if case.protected else (0, 0),
     )
+    return list(found)
+
+
+def quota_of(picture: np.ndarray) -> int:
+    return int(DEFAULT_BPP * picture.shape[0] * picture.shape[1] / 8)
+
+
+def measure(core: Core, case: Case, picture: np.ndarray, packets: list[bytes], folder: Path) -> dict[str, Any]:
+    """One row of the table. Raises InputError when the packets are not the given ones."""
+    quota = quota_of(picture)
     groups = GROUPS if case.protected else ((0, 0), (0, 0))
     config = config_of(unpack(packets[0])[0].description, PACKET_SIZE, quota=quota, groups=groups)
     elf = build(core, case.limits, folder)
@@ -213,8 +221,9 @@ def command(options: argparse.Namespace) -> int:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
-            for core in CORES:
-                rows.append(measure(core, case, colour if case.limits.colour else grey, Path(folder)))
+            seen = colour if case.limits.colour else grey
+            packets = reference(case, seen)
+            rows += [measure(core, case, seen, packets, Path(folder)) for core in CORES]
     if options.output:
         name = Path(options.picture).name if options.picture else "made up"
         write_bytes(options.output, (json.dumps({"picture": name, "results": rows}, indent=1) + "\n").encode())

@@ -37,7 +37,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import LEAST_BITS, OPEN_BITS, Rate
+from onboard.stream_rate import LEAST_ROW, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -59,7 +59,7 @@ MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
 CLOSE_FINER = 24
-CLOSE_COARSER = 200
+CLOSE_COARSER = 96
 CLOSE_ROWS = 1
 SMEAR = 1 << 20  # above any distance from a prediction
 
@@ -137,7 +137,7 @@ class _Stream:
         """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
         columns = self.planes[0].columns
         blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
-        return blocks * LEAST_BITS, columns * LEAST_BITS
+        return blocks // 2, columns * LEAST_ROW // 2
 
     def _with_packets(self, bits: int) -> int:
         """That many bits of layer 0 with the packets that must be opened for them."""
@@ -177,7 +177,7 @@ class _Stream:
                 if not slot.fits(bits):
                     yield from self._close(slot)
                     break
-                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least_behind(run):
+                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least_behind(run) // 2:
                     smeared = True
                     self._quantise_first(slot, latents, end, step, SMEAR)
                     continue

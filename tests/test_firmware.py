@@ -218,7 +218,7 @@ def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_pa
         pytest.skip(str(e))
     picture = picture_of("texture", 75, 323, colour)
     case = measure.Case("test", Limits(400, 200, colour, parity=2 * colour), protected=colour)
-    found = measure.measure(core, case, picture, tmp_path)  # compares the packets
+    found = measure.measure(core, case, picture, measure.reference(case, picture), tmp_path)  # compares the packets
     assert found["stack"] < 2048
     assert found["flash"] < 32 * 1024
 

@@ -133,7 +133,7 @@ typedef struct {
     obc_plane plane[OBC_PLANES];
     uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
     uint32_t reserve;           /* bits that layer 1 must leave for layer 0 of the rows below */
-    uint32_t least;             /* bits without which layer 0 of the blocks to come would leave a hole */
+    uint32_t least;             /* half bits without which layer 0 of the blocks to come would leave a hole */
     uint32_t spent;             /* most bits that the stream has if it ends now */
     uint16_t rows_seen;         /* camera rows */
     uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */

@@ -146,13 +146,13 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     while (column < run->width) {
         symbol s;
         uint8_t blocks = symbol_at(&row, column, run->width, words, &s);
-        uint32_t bits = spent + (s.word & 15u) + s.raw_bits, least = (uint32_t)blocks * OBC_LEAST_BITS;
-        least = e->least > least ? e->least - least : 0u;
+        uint32_t bits = spent + (s.word & 15u) + s.raw_bits, least;
+        least = e->least > blocks ? e->least - blocks : 0u;
         if (bits > room) {
             full = 1;
             break;
         }
-        if (bits + least > allowed && !smeared) {
+        if (bits + least / 2u > allowed && !smeared) {
             smeared = 1;
             quantise_row(e, run, column, slot->next - slot->begin, first, step, UINT32_MAX, &row);
             continue;

@@ -99,6 +99,9 @@ static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
 
 /* obc_step.c: what a quantiser index means */
 
+/* 64 * 2^(n / OBC_OCTAVE), and the largest n for which that is not above a value, 0 when there is none. */
+uint64_t obc_power(uint32_t n);
+uint32_t obc_logarithm(uint64_t value);
 /* What the bits of a layer are inversely proportional to. */
 uint32_t obc_fall(uint8_t layer, uint32_t index);
 /* The index that holds for a plane. */

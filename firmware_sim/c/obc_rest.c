@@ -258,15 +258,16 @@ static uint8_t thin(uint32_t *shape, uint8_t blocks) {
 uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at) {
     const obc_run *run = &at->run;
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
-    uint32_t end = row_first + run->width, n, spent = 0;
-    uint32_t shape[OBC_RUN_BLOCKS];
-    uint8_t i = 0, full = 0;
+    uint32_t end = row_first + run->width;
+    uint8_t full = 0;
     if (end < run->total) {
         end &= ~(uint32_t)(OBC_QUAD - 1);
     }
     if (slot->next < end && obc_open_packet(e, slot, at)) {
         const uint16_t *words = obc_words_of(obc_plane_index(slot->index, at->plane));
         uint32_t allowed = obc_rate_room(e, OBC_LAYER_REST);
+        uint32_t shape[OBC_RUN_BLOCKS], n, spent = 0;
+        uint8_t i = 0;
         quantiser quant;
         quantiser_of(e, slot, at->plane, &quant);
         for (n = slot->next; n < end; n++, i++) {
@@ -279,10 +280,10 @@ uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at) {
             obc_mark mark = obc_mark_of(slot);
             uint8_t old[4 * OBC_QUAD], fit;
             uint8_t blocks = code_quads(e, slot, run, words, shape + i, e->scratch + i, (uint8_t)(end - slot->next), old);
-            uint32_t bits = obc_bits_since(slot, &mark);
+            uint32_t bits = obc_bits_since(slot, &mark) + spent;
             fit = obc_fits(slot);
-            if (fit && bits <= allowed - spent) {
-                spent += bits;
+            if (fit && bits <= allowed) {
+                spent = bits;
                 slot->next += blocks;
                 i = (uint8_t)(i + blocks);
                 continue;
