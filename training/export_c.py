@@ -11,7 +11,7 @@ from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
-_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS"]
+_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS", "JUMP"]
 _RATE = [
     "OWN_FIRST",
     "OWN_MORE",
