@@ -169,7 +169,7 @@ def measure(core: Core, case: Case, picture: np.ndarray, packets: list[bytes], f
     elf = build(core, case.limits, folder)
     made, report = emulate(core, elf, bytes(config) + picture.tobytes(), folder)
     if made != b"".join(packets):
-        raise InputError(f"{core.name}: the packets are not those of the reference")
+        raise InputError(f"{core.name}, {case.name}: the packets are not those of the reference")
     pixels = picture.shape[0] * picture.shape[1]
     return {
         "core": core.name,

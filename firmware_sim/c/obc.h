@@ -161,7 +161,8 @@ typedef struct {
 #if OBC_MAX_PARITY
     obc_group group[2];
     uint16_t next_group;
-    uint8_t due, due_layer; /* parity packets that must go before anything else */
+    uint8_t due, due_layer; /* parity packets that must go before anything else, */
+    uint16_t leaving;       /* and the slot whose packet follows them, plus 1; 0: none */
 #endif
     obc_slot slot[2 * OBC_LAYER_SLOTS];
 } obc_encoder;

@@ -89,6 +89,7 @@ obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t
     uint32_t entry = obc_entry_bytes(e, layer);
 #if OBC_MAX_PARITY
     if (obc_parity_closes(e, layer, slot->index)) {
+        e->leaving = (uint16_t)(slot - e->slot + 1);
         return obc_parity_poll(e, packet, size);
     }
 #endif
