@@ -107,6 +107,15 @@ def test_so_are_those_of_a_photograph(encoder, fixture, quota, request):
     assert encoder.packets(picture, config_of(d, 200, 90, quota)) == wanted
 
 
+@pytest.mark.parametrize(("flat", "quota", "packet_size", "k"), [(7, 535, 83, (3, 3)), (4, 575, 98, (2, 1))])
+def test_a_packet_that_waits_for_parity_takes_no_more_symbols(encoder, photograph, flat, quota, packet_size, k):
+    picture = np.tile(photograph, (1, 2))
+    picture[:flat] = 128
+    d, groups = described(picture), (Group(k[0], 1), Group(k[1], 1))
+    wanted = list(stream(picture, d, default_model(), packet_size=packet_size, quota=quota, groups=groups))
+    assert encoder.packets(picture, config_of(d, packet_size, 0, quota, pairs(groups))) == wanted
+
+
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2), st.booleans(), st.integers(0, 1 << 32))
 @settings(max_examples=40)
 def test_rgb565_rows_are_expanded_first(encoder, height, width, scale_log2, big, seed):
