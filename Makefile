@@ -46,9 +46,10 @@ model: $(VENV)/ready-dev ## Train a model and all that follows from it (TRAIN_DA
 	$(BIN)/python -m tests.make_examples
 	$(BIN)/python -m tests.make_vectors
 
-firmware-tools: ## Install the cross compiler and the emulator that firmware_sim needs (as root, Debian)
+firmware-tools: ## Install the cross compilers, emulators and the checker that firmware_sim needs (as root, Debian)
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
-	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm cppcheck >/dev/null
+	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf \
+	    picolibc-riscv64-unknown-elf qemu-system-misc cppcheck >/dev/null
 
 kaitai-tools: ## Install the compiler of Kaitai Struct descriptions that a test needs (node and npm, as root on Debian)
 	@command -v npm >/dev/null || { apt-get update -qq && \

@@ -168,12 +168,12 @@ class Board:
         device, s = self.setup.device, self.setup
         height, width = picture.shape[:2]
         colour = picture.ndim == 3
-        cost = encoding_cost(device, height * width, colour, s.interleave_log2)
+        cost = encoding_cost(device, height * width, colour, s.interleave_log2, bool(s.parity))
         if device.kind == COMPUTER:
             samples = int(device.bytes_per_sample * picture.size * picture.itemsize)
             parts = f"{device.runtime} for Python and numba, {samples} for the picture and its encoding"
             return Need(device.runtime + samples, 0, cost, parts)
-        counted = counts(device.counted, colour, s.interleave_log2)
+        counted = counts(device.counted, colour, s.interleave_log2, bool(s.parity))
         if self.builds.compiler:
             encoder, how = self._encoder(width, colour).size, "encoder"
         else:
@@ -225,6 +225,7 @@ class Board:
             return split(data)
         if not self.builds.compiler:
             options: dict[str, Any] = {"scale": s.scale, "interleave": s.interleave or 1, "packet_size": s.packet}
+            options["parity"] = s.parity or (0, 0)
             return list(compress_stream(picture, budget=budget, image_id=frame.number, **options))
         height, width = picture.shape[:2]
         colour = picture.ndim == 3
@@ -238,7 +239,8 @@ class Board:
             s.interleave_log2,
             Colour.YCBCR420 if colour else Colour.GREY,
         )
-        config = config_of(description, s.packet, quota=budget)
+        groups = [(group.source, group.parity) for group in s.groups()]
+        config = config_of(description, s.packet, quota=budget, groups=groups)
         try:
             return self._encoder(width, colour).packets(np.ascontiguousarray(picture), config)
         except RuntimeError as e:
@@ -246,5 +248,6 @@ class Board:
 
     def _encoder(self, width: int, colour: bool) -> Encoder:
         s = self.setup
-        limits = Limits(width, s.packet, colour, s.scale.bit_length() - 1, s.interleave_log2)
+        parity = max(group.parity for group in s.groups())
+        limits = Limits(width, s.packet, colour, s.scale.bit_length() - 1, s.interleave_log2, parity)
         return self.builds.encoder(limits)

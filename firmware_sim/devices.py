@@ -166,12 +166,20 @@ def _measured() -> list[dict[str, Any]]:
     return list(found)
 
 
-def counts(core: str, colour: bool, interleave_log2: int) -> Counts:
-    """The measured build that is nearest: same core and colour, interleave if there is one. Raises InputError."""
+def counts(core: str, colour: bool, interleave_log2: int, protected: bool = False) -> Counts:
+    """The measured build that is nearest: same core and colour, erasure packets and interleave if there is one.
+
+    Raises InputError.
+    """
     rows = [r for r in _measured() if r["core"] == core and bool(r["limits"]["colour"]) == colour]
     if not rows:
         raise InputError(f"{COUNTED} has no {'colour' if colour else 'grey'} build for a {core}: make firmware")
-    r = min(rows, key=lambda row: abs(row["limits"]["interleave_log2"] - interleave_log2))
+
+    def distance(row: dict[str, Any]) -> tuple[bool, int]:
+        limits = row["limits"]
+        return bool(limits["parity"]) != protected, abs(limits["interleave_log2"] - interleave_log2)
+
+    r = min(rows, key=distance)
     return Counts(
         width=r["limits"]["width"],
         packet=r["limits"]["packet"],

@@ -39,14 +39,14 @@ class OnAir:
     joules: float
 
 
-def encoding_cost(device: Device, pixels: int, colour: bool, interleave_log2: int = 0) -> Cost:
+def encoding_cost(device: Device, pixels: int, colour: bool, interleave_log2: int = 0, protected: bool = False) -> Cost:
     """Cost of a picture of so many camera pixels; at a reduced scale it is an upper bound. Raises InputError.
 
     Instructions were counted at 0.1 bits per pixel; busier pictures take up to a quarter more.
     """
     if device.kind != MICROCONTROLLER:
         return _cost(device, None, pixels * device.cycles_per_pixel[colour])
-    counted = counts(device.counted, colour, interleave_log2)
+    counted = counts(device.counted, colour, interleave_log2, protected)
     instructions = pixels * (counted.analysis + counted.coding)
     return _cost(device, instructions, instructions * device.cycles_per_instruction)
 

@@ -1,6 +1,6 @@
 """What the C encoder takes on emulated microcontrollers: `python -m firmware_sim.measure`.
 
-Builds it with arm-none-eabi-gcc, runs it under qemu-system-arm with one unit of time per instruction, compares the
+Builds it with a cross compiler, runs it under an emulator that gives every instruction the same time, compares the
 packets with the reference byte for byte, and reports flash, RAM and instructions per pixel.
 """
 
@@ -34,6 +34,24 @@ WIDTH, HEIGHT = 640, 480
 
 
 @dataclass(frozen=True)
+class Family:
+    """Tools and files that cores have in common.
+
+    Attributes:
+        prefix: of the compiler's and the binary tools' names. library: how their C library is asked for.
+        emulator: the program. start: its options for every board.
+        port: name of the files in c/board. extensions: what the port needs that the encoder does not.
+    """
+
+    prefix: str
+    library: str
+    emulator: str
+    start: str
+    port: str
+    extensions: str = ""
+
+
+@dataclass(frozen=True)
 class Core:
     """A core, the board that stands for it, how it is optimised. M0+ code runs on the M3's board: there is no other."""
 
@@ -41,14 +59,25 @@ class Core:
     cpu: str
     board: str
     optimise: str
+    family: Family
+
+    @property
+    def machine(self) -> list[str]:
+        """The compiler's options for this core."""
+        return ["-mcpu=" + self.cpu, "-mthumb"] if self.family is ARM else ["-march=" + self.cpu, "-mabi=ilp32"]
 
 
+ARM = Family("arm-none-eabi-", "--specs=nano.specs", "qemu-system-arm", "", "cortex_m")
+RISCV = Family(
+    "riscv64-unknown-elf-", "--specs=picolibc.specs", "qemu-system-riscv32", "-bios none", "riscv32", "_zicsr"
+)
 # Without the first scheduling pass the compiler loads neighbouring words with one instruction.
 CORES = (
-    Core("Cortex-M0+", "cortex-m0plus", "mps2-an385", "-O2"),
-    Core("Cortex-M4", "cortex-m4", "mps2-an386", "-O3 -fno-schedule-insns"),
-    Core("Cortex-M4, small", "cortex-m4", "mps2-an386", "-O2 -fno-schedule-insns"),
-    Core("Cortex-M7", "cortex-m7", "mps2-an500", "-O3 -fno-schedule-insns"),
+    Core("Cortex-M0+", "cortex-m0plus", "mps2-an385", "-O2", ARM),
+    Core("Cortex-M4", "cortex-m4", "mps2-an386", "-O3 -flto -fno-schedule-insns", ARM),
+    Core("Cortex-M4, small", "cortex-m4", "mps2-an386", "-O2 -fno-schedule-insns", ARM),
+    Core("Cortex-M7", "cortex-m7", "mps2-an500", "-O3 -flto -fno-schedule-insns", ARM),
+    Core("RISC-V RV32IMC", "rv32imc", "virt", "-O2", RISCV),
 )
 PARITY = (40.0, 20.0)  # percent for layer 0 and layer 1,
 GROUPS = ((5, 2), (10, 2))  # and what they mean
@@ -69,6 +98,7 @@ CASES = (
     Case("grey, interleave 4", Limits(WIDTH, PACKET_SIZE, interleave_log2=2), 4),
     Case("grey, parity", Limits(WIDTH, PACKET_SIZE, parity=2), protected=True),
     Case("RGB", Limits(WIDTH, PACKET_SIZE, colour=True)),
+    Case("RGB, parity", Limits(WIDTH, PACKET_SIZE, colour=True, parity=2), protected=True),
 )
 
 
@@ -76,22 +106,19 @@ def build(core: Core, limits: Limits, folder: Path) -> Path:
     """The encoder and its board as an ELF file."""
     write_model(folder)
     elf = folder / f"{core.cpu}.elf"
-    # The board's own file talks to the emulator in ways that ISO C does not know.
-    flags = [
-        f"-mcpu={core.cpu}",
-        "-mthumb",
-        *core.optimise.split(),
-        "-ffunction-sections",
-        *limits.defines(),
-        f"-I{folder}",
-    ]
-    flags.append(f"-I{SOURCES}")
+    compiler = tool(core.family.prefix + "gcc")
+    flags = [*core.machine, *core.optimise.split(), "-ffunction-sections", *limits.defines(), f"-I{folder}"]
+    flags += [f"-I{SOURCES}", core.family.library]
     objects = []
     for name in ENCODER:
         objects.append(str(folder / f"{core.cpu}-{name}.o"))
-        run([tool("arm-none-eabi-gcc"), *flags, *STRICT, "-c", "-o", objects[-1], str(SOURCES / name)])
-    link = ["--specs=nano.specs", "-nostartfiles", "-Wl,--gc-sections", "-T", str(BOARD / "link.ld")]
-    run([tool("arm-none-eabi-gcc"), *flags, *link, "-o", str(elf), str(BOARD / "main.c"), *objects])
+        run([compiler, *flags, *STRICT, "-c", "-o", objects[-1], str(SOURCES / name)])
+    # The board's own files talk to the emulator in ways that ISO C does not know.
+    port = str(folder / f"{core.cpu}-port.o")
+    own = [flag + core.family.extensions if flag.startswith("-march") else flag for flag in flags]
+    run([compiler, *own, "-c", "-o", port, str(BOARD / f"{core.family.port}.c")])
+    link = ["-nostartfiles", "-Wl,--gc-sections", "-T", str(BOARD / f"{core.family.port}.ld")]
+    run([compiler, *flags, *link, "-o", str(elf), str(BOARD / "main.c"), port, *objects])
     return elf
 
 
@@ -99,7 +126,8 @@ def emulate(core: Core, elf: Path, data: bytes, folder: Path) -> tuple[bytes, di
     """Run a program on a picture; return its packets and its report."""
     (folder / "input.bin").write_bytes(data)
     (folder / "output.bin").unlink(missing_ok=True)
-    command = [tool("qemu-system-arm"), "-M", core.board, "-kernel", str(elf), "-display", "none", "-serial", "null"]
+    command = [tool(core.family.emulator), "-M", core.board, *core.family.start.split(), "-kernel", str(elf)]
+    command += ["-display", "none", "-serial", "null"]
     command += ["-monitor", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=6"]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
@@ -110,31 +138,38 @@ def emulate(core: Core, elf: Path, data: bytes, folder: Path) -> tuple[bytes, di
     return (folder / "output.bin").read_bytes(), report
 
 
-def flash_of(elf: Path) -> int:
+def flash_of(core: Core, elf: Path) -> int:
     """Bytes of code, constants and initialised data."""
-    table = run([tool("arm-none-eabi-size"), "-A", str(elf)])
+    table = run([tool(core.family.prefix + "size"), "-A", str(elf)])
     sizes = {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if line.startswith(".")}
     return sizes[".text"] + sizes.get(".data", 0)
 
 
-def measure(core: Core, case: Case, picture: np.ndarray, folder: Path) -> dict[str, Any]:
-    """One row of the table. Raises InputError when the packets are not the reference's."""
-    quota = int(DEFAULT_BPP * picture.shape[0] * picture.shape[1] / 8)
-    packets = list(
-        compress_stream(
-            picture,
-            budget=quota,
-            packet_size=PACKET_SIZE,
-            interleave=case.interleave,  # type: ignore[arg-type]
-            parity=PARITY if case.protected else (0, 0),
-        )
+def reference(case: Case, picture: np.ndarray) -> list[bytes]:
+    """The packets that Python makes."""
+    found = compress_stream(
+        picture,
+        budget=quota_of(picture),
+        packet_size=PACKET_SIZE,
+        interleave=case.interleave,  # type: ignore[arg-type]
+        parity=PARITY if case.protected else (0, 0),
     )
+    return list(found)
+
+
+def quota_of(picture: np.ndarray) -> int:
+    return int(DEFAULT_BPP * picture.shape[0] * picture.shape[1] / 8)
+
+
+def measure(core: Core, case: Case, picture: np.ndarray, packets: list[bytes], folder: Path) -> dict[str, Any]:
+    """One row of the table. Raises InputError when the packets are not the given ones."""
+    quota = quota_of(picture)
     groups = GROUPS if case.protected else ((0, 0), (0, 0))
     config = config_of(unpack(packets[0])[0].description, PACKET_SIZE, quota=quota, groups=groups)
     elf = build(core, case.limits, folder)
     made, report = emulate(core, elf, bytes(config) + picture.tobytes(), folder)
     if made != b"".join(packets):
-        raise InputError(f"{core.name}: the packets are not those of the reference")
+        raise InputError(f"{core.name}, {case.name}: the packets are not those of the reference")
     pixels = picture.shape[0] * picture.shape[1]
     return {
         "core": core.name,
@@ -144,7 +179,7 @@ def measure(core: Core, case: Case, picture: np.ndarray, folder: Path) -> dict[s
         "limits": asdict(case.limits),
         "quota": quota,
         "bytes": len(made),
-        "flash": flash_of(elf),
+        "flash": flash_of(core, elf),
         "ram": report["encoder"] + report["stack"],
         "encoder": report["encoder"],
         "stack": report["stack"],
@@ -186,8 +221,9 @@ def command(options: argparse.Namespace) -> int:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
-            for core in CORES:
-                rows.append(measure(core, case, colour if case.limits.colour else grey, Path(folder)))
+            seen = colour if case.limits.colour else grey
+            packets = reference(case, seen)
+            rows += [measure(core, case, seen, packets, Path(folder)) for core in CORES]
     if options.output:
         name = Path(options.picture).name if options.picture else "made up"
         write_bytes(options.output, (json.dumps({"picture": name, "results": rows}, indent=1) + "\n").encode())

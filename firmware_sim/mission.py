@@ -15,6 +15,7 @@ from firmware_sim.settings import Table, parse_toml
 from onboard.airtime import RADIOS, check_framing
 from onboard.errors import InputError
 from onboard.image_io import read_bytes
+from onboard.stream_parity import Group
 from onboard.wire import MAX_PACKET, MIN_PACKET
 
 DEFAULT_BPP = 0.1
@@ -77,6 +78,11 @@ class Setup:
     def interleave_log2(self) -> int:
         return (self.interleave or 1).bit_length() - 1
 
+    def groups(self) -> tuple[Group, Group]:
+        """Erasure groups of a microcontroller's layer 0 and layer 1. Raises InputError."""
+        first, rest = self.parity or (0, 0)
+        return Group.percent(first), Group.percent(rest)
+
     def bytes_for(self, pixels: int) -> int:
         """Byte budget of a picture."""
         return self.budget if self.budget is not None else int(self.bpp * pixels / 8)
@@ -134,11 +140,12 @@ def check_setup(s: Setup) -> None:
     """Raise InputError for settings that the device's encoder does not have."""
     if s.device.kind == COMPUTER:
         return
-    if s.parity or s.expect_loss:
-        raise InputError(
-            f"{s.name}: the single-pass encoder of microcontrollers makes no erasure packets: leave out "
-            "parity and expect_loss, or take a Raspberry Pi"
-        )
+    if s.expect_loss:
+        raise InputError(f"{s.name}: expect_loss is for computers; a microcontroller is told its parity")
+    try:
+        s.groups()
+    except InputError as e:
+        raise InputError(f"{s.name}: {e}") from None
     if s.scale not in (1, 2, 4):
         raise InputError(f"{s.name}: microcontrollers code at scale 1, 2 or 4")
 

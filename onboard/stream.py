@@ -16,7 +16,8 @@ decoder reads the result. What is coded when, exactly:
   is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER, unless it is one of the last CLOSE_ROWS luma rows.
 - Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
   to 8, and first latents near their prediction. When the quota gets so short that layer 0 of the rows below would go
-  without, all first latents of what is left of the row become their prediction: rather a smear than a hole.
+  without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it gets
+  shorter still, these too: rather a smear than a hole.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
@@ -37,7 +38,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import LEAST_BITS, OPEN_BITS, Rate
+from onboard.stream_rate import LEAST_ROW, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -59,9 +60,10 @@ MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
 CLOSE_FINER = 24
-CLOSE_COARSER = 200
+CLOSE_COARSER = 96
 CLOSE_ROWS = 1
-SMEAR = 1 << 20  # above any distance from a prediction
+JUMP = 1 << 13  # 64 grey levels, in latents
+SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
 
 
 def stream_threshold(model: Model) -> int:
@@ -137,7 +139,7 @@ class _Stream:
         """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
         columns = self.planes[0].columns
         blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
-        return blocks * LEAST_BITS, columns * LEAST_BITS
+        return blocks // 2, columns * LEAST_ROW // 2
 
     def _with_packets(self, bits: int) -> int:
         """That many bits of layer 0 with the packets that must be opened for them."""
@@ -169,7 +171,7 @@ class _Stream:
         end = row + slot.width
         latents = {n: int(kept.latents[y * kept.columns + columns[n - row], 0]) for n in range(slot.next, end)}
         while slot.next < end and self._open(slot):
-            step, words, smeared = int(self._steps(slot)[0]), self._words(slot), False
+            step, words, smeared = int(self._steps(slot)[0]), self._words(slot), 0
             self._quantise_first(slot, latents, end, step, self._wider_steps(slot)[0] >> 1)
             while slot.next < end:
                 run, coded = first_symbol(slot, words)
@@ -177,10 +179,12 @@ class _Stream:
                 if not slot.fits(bits):
                     yield from self._close(slot)
                     break
-                if self.rate and not smeared and bits > self.rate.room(LAYER_FIRST) - self.rate.least_behind(run):
-                    smeared = True
-                    self._quantise_first(slot, latents, end, step, SMEAR)
-                    continue
+                if self.rate and smeared < len(SMEARS):
+                    least = 3 * self.rate.least_behind(run) * (3 - smeared) // 16
+                    if bits > self.rate.room(LAYER_FIRST) - least:
+                        self._quantise_first(slot, latents, end, step, SMEARS[smeared])
+                        smeared += 1
+                        continue
                 if not self._spend(bits, slot):
                     return
                 if self.rate:

@@ -6,30 +6,46 @@ from collections.abc import Callable
 
 from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, STEPS
 
-# Costs of a luma block (layer 0, layer 1) that are expected at first, about those of training pictures, and how many
-# rows they weigh: PRIOR_ROWS and a share of the rows left, a smaller one as soon as the picture is busier than that.
-PRIOR_COST = (530, 26000)
-PRIOR_ROWS = 2
-PRIOR_CALM = 4
-PRIOR_BUSY = 16
+PRIOR_COST = (480, 28000)  # of a luma block (layer 0, layer 1), expected at first
+# What rows so far count in an estimate, of 256: OWN_FIRST, and towards the end up to OWN_MORE more.
+OWN_FIRST = 110
+OWN_MORE = 140
 RECENT_ROWS = 4  # what the last rows cost weighs as much as that many of the rows left
-RESERVE = 5  # quarters of what layer 0 is expected to need
-PACKET_COST = 24  # bytes that a packet costs beside its symbols, about
-LEAST_BITS = 2  # what a block of layer 0 takes when it becomes its prediction, about
+CALM = 32  # rows so far count as this part of PRIOR_COST at least
+CAUTION = 120  # of 256, added to an estimate for all rows: to have spent too much is worse than too little
+PACKET_COST = 16  # bytes that a packet costs beside its symbols, about
+LEAST_ROW = (
+    5  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
+)
 OPEN_BITS = 255  # what opening a packet takes at most
+OCTAVE = 32  # steps of a logarithm, as those of the quantiser
 
 
 def fall(layer: int, index: int) -> int:
     """What a layer's bits are inversely proportional to: 2^(13 index / 1024), 2^(3 index / 64) for layers 0 and 1."""
-    n = 13 * index // 32 if layer == LAYER_FIRST else 3 * index // 2
-    return STEPS[n % 32] << (n // 32)
+    return _power(13 * index // 32 if layer == LAYER_FIRST else 3 * index // 2)
+
+
+def _power(n: int) -> int:
+    """64 * 2^(n / OCTAVE)."""
+    return STEPS[n % OCTAVE] << (n // OCTAVE)
+
+
+def _logarithm(value: int) -> int:
+    """The largest n whose _power is not above a value; 0 when there is none."""
+    n = 0
+    while value >= STEPS[OCTAVE]:
+        value >>= 1
+        n += OCTAVE
+    return n + sum(value >= step for step in STEPS[1:OCTAVE])
 
 
 class Rate:
     """Target index from what is left of the quota, and what must be left for layer 0, so that no hole is left.
 
-    A row's cost is its bits times `fall`, which is about the same at any index. A row to come is taken to cost what
-    rows did so far and PRIOR_COST, which weighs less and less; the fewer rows are left, the more the last ones count.
+    A row's cost is its bits times `fall`, which is about the same at any index. What a row to come costs is estimated
+    between what rows did so far and PRIOR_COST, by their logarithms: costs differ by factors, and a busy or a calm
+    beginning says about half of what it seems to. The fewer rows are left, the more the last ones count.
 
     Attributes:
         parity_share: bytes of parity that come with a source packet in the mean.
@@ -37,7 +53,7 @@ class Rate:
         spent: most bits that the stream has if it ends now.
         cost, recent: cost so far, and of a recent row, by layer.
         reserve: bits that layer 1 must leave for layer 0 of the rows below.
-        least: bits without which layer 0 of the blocks to come would leave a hole.
+        least: half bits without which layer 0 of the blocks to come would leave a hole.
     """
 
     def __init__(self, quota: int, packet_size: int, parity_share: int, rows: int, columns: int) -> None:
@@ -69,19 +85,21 @@ class Rate:
             else:
                 high = middle
         self.target = low
-        bits = max(first * (left - 1) // fall(LAYER_FIRST, low) * RESERVE // 4, least[0])
-        self.reserve, self.least = with_packets(min(bits, self.quota)), with_packets(sum(least))
+        bits = max(first * (left - 1) // fall(LAYER_FIRST, low), least[0])
+        self.reserve, self.least = with_packets(min(bits, self.quota)), 2 * with_packets(sum(least))
 
     def _expected(self, layer: int, row: int) -> int:
         """What a row to come is taken to cost."""
         done, left = max(row - layer, 0), self.rows - row
-        busy = self.cost[layer] > self.prior[layer] * done
-        weight = PRIOR_ROWS + left // (PRIOR_BUSY if busy else PRIOR_CALM)
-        if done:
-            self.recent[layer] = (3 * self.recent[layer] + self.cost[layer] - self.seen[layer]) // 4
-            self.seen[layer] = self.cost[layer]
-        mean = (weight * self.prior[layer] + self.cost[layer]) // (weight + done)
-        return (left * mean + RECENT_ROWS * self.recent[layer]) // (left + RECENT_ROWS)
+        if not done:
+            return self.prior[layer]
+        self.recent[layer] = (3 * self.recent[layer] + self.cost[layer] - self.seen[layer]) // 4
+        self.seen[layer] = self.cost[layer]
+        own = (left * (self.cost[layer] // done) + RECENT_ROWS * self.recent[layer]) // (left + RECENT_ROWS)
+        own = max(own, self.prior[layer] // CALM)
+        weight = OWN_FIRST + OWN_MORE * done // self.rows
+        n = (256 - weight) * _logarithm(self.prior[layer]) + weight * _logarithm(own)
+        return _power(n >> 8) * (256 + CAUTION * left // self.rows) // 256
 
     def room(self, layer: int) -> int:
         """Bits that the quota leaves for a layer."""
@@ -89,7 +107,7 @@ class Rate:
 
     def least_behind(self, blocks: int) -> int:
         """`least` when so many more blocks of layer 0 are coded."""
-        return max(self.least - LEAST_BITS * blocks, 0)
+        return max(self.least - blocks, 0)
 
     def count(self, bits: int, layer: int, index: int) -> None:
         self.spent += bits

@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_sim import measure
-from firmware_sim.build import ENCODER, SOURCES, STRICT, Limits, host_compiler, host_library, run, tool, write_model
+from firmware_sim.build import (
+    ENCODER,
+    ROOMY,
+    SOURCES,
+    STRICT,
+    Limits,
+    host_compiler,
+    host_library,
+    run,
+    tool,
+    write_model,
+)
 from firmware_sim.encoder import Config, Encoder, Format, Status, config_of
 from onboard.errors import InputError
 from onboard.image_io import expand_rgb565
@@ -94,6 +105,15 @@ def test_so_are_those_of_a_photograph(encoder, fixture, quota, request):
     d = described(picture)
     wanted = list(stream(picture, d, default_model(), packet_size=200, index=90, quota=quota))
     assert encoder.packets(picture, config_of(d, 200, 90, quota)) == wanted
+
+
+@pytest.mark.parametrize(("flat", "quota", "packet_size", "k"), [(7, 535, 83, (3, 3)), (4, 575, 98, (2, 1))])
+def test_a_packet_that_waits_for_parity_takes_no_more_symbols(encoder, photograph, flat, quota, packet_size, k):
+    picture = np.tile(photograph, (1, 2))
+    picture[:flat] = 128
+    d, groups = described(picture), (Group(k[0], 1), Group(k[1], 1))
+    wanted = list(stream(picture, d, default_model(), packet_size=packet_size, quota=quota, groups=groups))
+    assert encoder.packets(picture, config_of(d, packet_size, 0, quota, pairs(groups))) == wanted
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2), st.booleans(), st.integers(0, 1 << 32))
@@ -182,16 +202,32 @@ def test_every_choice_of_limits_builds_without_a_warning(encoder, limits, tmp_pa
         run([host_compiler(), *flags, "-c", "-o", str(tmp_path / "out.o"), str(SOURCES / name)])
 
 
+@pytest.mark.parametrize("limits", [Limits(), ROOMY])
+@pytest.mark.parametrize("dsp", [0, 1])
+def test_the_static_checker_finds_nothing(limits, dsp, tmp_path: Path):
+    try:
+        checker = tool("cppcheck")
+    except InputError as e:
+        pytest.skip(str(e))
+    write_model(tmp_path)
+    what = ["--std=c99", "--enable=warning,performance,portability", "--inconclusive", "-q", "--error-exitcode=1"]
+    what += ["--suppress=comparePointers:*/board/main.c"]  # of symbols that the linker puts in one piece of memory
+    what += [*limits.defines(), f"-DOBC_DSP={dsp}", f"-I{tmp_path}", f"-I{SOURCES}"]
+    files = sorted(str(path) for path in SOURCES.rglob("*.c"))
+    assert len(files) > len(ENCODER)
+    run([checker, *what, *files])
+
+
 @pytest.mark.parametrize("core", measure.CORES, ids=lambda core: core.cpu)
 @pytest.mark.parametrize("colour", [False, True])
 def test_an_emulated_microcontroller_makes_the_same_packets(core, colour, tmp_path: Path):
     try:
-        tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+        tool(core.family.prefix + "gcc"), tool(core.family.emulator)
     except InputError as e:
         pytest.skip(str(e))
     picture = picture_of("texture", 75, 323, colour)
     case = measure.Case("test", Limits(400, 200, colour, parity=2 * colour), protected=colour)
-    found = measure.measure(core, case, picture, tmp_path)  # compares the packets
+    found = measure.measure(core, case, picture, measure.reference(case, picture), tmp_path)  # compares the packets
     assert found["stack"] < 2048
     assert found["flash"] < 32 * 1024
 

@@ -170,9 +170,9 @@ def test_blocks_that_a_quota_left_out_are_not_sent_again_and_again(builds: Build
         assert p.holding(flight.ground.decode(number).missing) == []
 
 
-def test_erasure_packets_stand_for_lost_ones(builds: Builds) -> None:
-    setup = replace(PI, parity=(100.0, 50.0))
-    preview = preview_of(builds, setup=setup)
+@pytest.mark.parametrize("device", [PI, SETUP], ids=["computer", "microcontroller"])
+def test_erasure_packets_stand_for_lost_ones(builds: Builds, device: Setup) -> None:
+    preview = preview_of(builds, setup=replace(device, parity=(100.0, 50.0)))
     parity = set(range(len(preview.packets))) - preview.sources
     assert parity
     lost = max(preview.coarse)
@@ -243,7 +243,11 @@ def test_sixteen_bits_are_for_computers(builds: Builds) -> None:
     assert why == "16x16 grey: samples of 16 bits; the microcontroller's encoder takes 8"
 
 
-def test_the_c_encoder_and_python_send_the_same_packets(builds: Builds, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parity", [None, (40.0, 20.0)])
+def test_the_c_encoder_and_python_send_the_same_packets(
+    builds: Builds, tmp_path: Path, parity: tuple[float, float] | None
+) -> None:
+    setup = replace(SETUP, parity=parity)
     try:
         host_compiler()
     except InputError as e:
@@ -251,10 +255,10 @@ def test_the_c_encoder_and_python_send_the_same_packets(builds: Builds, tmp_path
     (tmp_path / "c").mkdir()
     compiled = Builds(tmp_path / "c")
     frame = take(replace(CAMERA, colour=True), 5)[0]
-    made = [Board(SETUP, b).encode(frame, frame.picture()) for b in (builds, compiled)]
+    made = [Board(setup, b).encode(frame, frame.picture()) for b in (builds, compiled)]
     assert made[0] == made[1]
-    need = Board(SETUP, compiled).need(frame.picture())
-    assert need.ram < Board(SETUP, builds).need(frame.picture()).ram, "without a compiler the estimate is generous"
+    need = Board(setup, compiled).need(frame.picture())
+    assert need.ram < Board(setup, builds).need(frame.picture()).ram, "without a compiler the estimate is generous"
 
 
 def test_the_same_seed_is_the_same_report_and_another_is_not(builds: Builds) -> None:
@@ -330,7 +334,12 @@ def test_a_mission_file_says_when_passes_are() -> None:
         ("seconds = 60", "seconds = 60\nlos = 1", r"\[\[pass\]\] 1: los means nothing here; did you mean loss\?"),
         ("seconds = 60", "seconds = 60\nburst = 2\nloss = 0.9", r"\[\[pass\]\] 1: a loss of 0\.9 needs bursts longer"),
         ("[[pass]]", "[[contact]]", r"m\.toml: pass is missing: must be tables, each begun with \[\[pass\]\]"),
-        ("[[device]]", "[[device]]\nparity = [50, 10]", r"m\.toml: stm32f407: the single-pass encoder .* no erasure"),
+        (
+            "[[device]]",
+            "[[device]]\nparity = [1700, 10]",
+            r"m\.toml: stm32f407: parity 1700.*: must be 0, or 1 to 1600",
+        ),
+        ("[[device]]", "[[device]]\nexpect_loss = 0.1", r"m\.toml: stm32f407: expect_loss is for computers"),
         ("[[device]]", "[[device]]\nscale = 8", r"microcontrollers code at scale 1, 2 or 4"),
         ("[[device]]", "[[device]]\nbpp = 1\nbudget = 9", r"\[\[device\]\] 1: give budget or bpp, not both"),
         (

@@ -11,16 +11,17 @@ from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
-_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS"]
+_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS", "JUMP"]
 _RATE = [
-    "PRIOR_ROWS",
-    "PRIOR_CALM",
-    "PRIOR_BUSY",
+    "OWN_FIRST",
+    "OWN_MORE",
     "RECENT_ROWS",
-    "RESERVE",
+    "CALM",
+    "CAUTION",
     "PACKET_COST",
-    "LEAST_BITS",
+    "LEAST_ROW",
     "OPEN_BITS",
+    "OCTAVE",
 ]
 _ENTROPY = [
     "FIRST_DIRECT",

@@ -166,6 +166,11 @@ obc_status obc_poll_packet(obc_encoder *e, const uint8_t **packet, uint16_t *siz
     if (e->due) {
         return obc_parity_poll(e, packet, size);
     }
+    if (e->leaving) {
+        uint16_t number = (uint16_t)(e->leaving - 1u);
+        e->leaving = 0;
+        return obc_emit(e, &e->slot[number], number >= e->layer_slots, packet, size);
+    }
 #endif
     if (e->job_plane < e->job_planes) {
         uint8_t i;

@@ -93,10 +93,11 @@ typedef struct {
 
 typedef struct { /* one (plane, phase, stripe, layer) and its open packet */
     uint32_t begin, next; /* first block of the packet, first block not coded; from the stripe's first block on */
-    uint32_t end;         /* behind the last whole byte */
+    uint32_t end;         /* behind the last byte that is written */
     uint32_t limit;       /* where the packet's CRC would go at the latest */
+    uint32_t acc;         /* bits that are not written yet, from the highest on, */
+    uint8_t fill;         /* and how many: 0 to 31 */
     uint16_t start;       /* where the payload begins */
-    uint8_t acc, fill;    /* bits that are no whole byte yet */
     uint8_t index;
     uint8_t open;
     uint8_t packet[OBC_MAX_PACKET];
@@ -132,7 +133,7 @@ typedef struct {
     obc_plane plane[OBC_PLANES];
     uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
     uint32_t reserve;           /* bits that layer 1 must leave for layer 0 of the rows below */
-    uint32_t least;             /* bits without which layer 0 of the blocks to come would leave a hole */
+    uint32_t least;             /* half bits without which layer 0 of the blocks to come would leave a hole */
     uint32_t spent;             /* most bits that the stream has if it ends now */
     uint16_t rows_seen;         /* camera rows */
     uint16_t phase_slots, layer_slots; /* slots of a phase and of a layer */
@@ -160,7 +161,8 @@ typedef struct {
 #if OBC_MAX_PARITY
     obc_group group[2];
     uint16_t next_group;
-    uint8_t due, due_layer; /* parity packets that must go before anything else */
+    uint8_t due, due_layer; /* parity packets that must go before anything else, */
+    uint16_t leaving;       /* and the slot whose packet follows them, plus 1; 0: none */
 #endif
     obc_slot slot[2 * OBC_LAYER_SLOTS];
 } obc_encoder;

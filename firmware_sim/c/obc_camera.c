@@ -67,34 +67,62 @@ static inline void average_colour(const camera *c, uint32_t x, uint32_t y, uint3
     }
 }
 
-/* Y of a sample; its Cb and Cr are added to the sums. BT.601 full range. */
-static uint8_t colour(const camera *c, uint32_t x, uint32_t y, uint32_t *cb, uint32_t *cr) {
-    uint32_t mean[3];
-    int32_t r, g, b;
-    average_colour(c, x, y, mean);
-    r = (int32_t)mean[0];
-    g = (int32_t)mean[1];
-    b = (int32_t)mean[2];
-    *cb += (uint32_t)(-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16;
-    *cr += (uint32_t)(32768 * r - 27439 * g - 5329 * b + 8421375) >> 16;
-    return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
+enum { TILE = 32 }; /* samples of a row that are converted at a time */
+
+typedef struct {
+    uint8_t r[TILE], g[TILE], b[TILE];
+} samples;
+
+/* Coded samples of a row from `x` on. */
+static void read_tile(const camera *c, uint32_t x, uint32_t y, uint32_t count, samples *s) {
+    uint32_t i;
+    if (c->format == OBC_RGB888 && c->log2 == 0u) {
+        const uint8_t *from = c->rows + c->stride * y + 3u * (size_t)x;
+        for (i = 0; i < count; i++, from += 3) {
+            s->r[i] = from[0];
+            s->g[i] = from[1];
+            s->b[i] = from[2];
+        }
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        uint32_t mean[3];
+        average_colour(c, x + i, y, mean);
+        s->r[i] = (uint8_t)mean[0];
+        s->g[i] = (uint8_t)mean[1];
+        s->b[i] = (uint8_t)mean[2];
+    }
 }
 
-/* Coded rows y and y + 1 (the last row counts twice) to luma and one row of chroma. */
+/* Y of samples; their Cb and Cr are added to sums. BT.601 full range. */
+static void convert(const samples *s, uint32_t count, uint8_t *luma, uint16_t *cb, uint16_t *cr) {
+    uint32_t i;
+    for (i = 0; i < count; i++) {
+        int32_t r = s->r[i], g = s->g[i], b = s->b[i];
+        luma[i] = (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
+        cb[i] = (uint16_t)(cb[i] + ((-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16));
+        cr[i] = (uint16_t)(cr[i] + ((32768 * r - 27439 * g - 5329 * b + 8421375) >> 16));
+    }
+}
+
+/* Coded rows y and y + 1 (the last row counts twice, and so does the last column) to luma and one row of chroma. */
 static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two) {
     obc_plane *luma = &e->plane[0];
-    uint8_t *above = e->strip[luma->filled], *below = e->strip[luma->filled + two];
     uint8_t row = e->plane[1].filled;
-    uint32_t x, width = luma->width;
-    for (x = 0; x < width; x += 2u) {
-        uint32_t right = x + 1u < width ? x + 1u : x;
-        uint32_t cb = 2, cr = 2;
-        above[x] = colour(c, x, y, &cb, &cr);
-        above[right] = colour(c, right, y, &cb, &cr);
-        below[x] = colour(c, x, y + two, &cb, &cr);
-        below[right] = colour(c, right, y + two, &cb, &cr);
-        e->chroma[0][row][x / 2u] = (uint8_t)(cb >> 2);
-        e->chroma[1][row][x / 2u] = (uint8_t)(cr >> 2);
+    uint32_t x, i, width = luma->width;
+    for (x = 0; x < width; x += TILE) {
+        uint32_t count = width - x < TILE ? width - x : TILE;
+        uint16_t cb[TILE] = {0}, cr[TILE] = {0};
+        samples s;
+        read_tile(c, x, y, count, &s);
+        convert(&s, count, e->strip[luma->filled] + x, cb, cr);
+        read_tile(c, x, y + two, count, &s);
+        convert(&s, count, e->strip[luma->filled + two] + x, cb, cr);
+        for (i = 0; i < count; i += 2u) {
+            uint32_t right = i + 1u < count ? i + 1u : i;
+            e->chroma[0][row][(x + i) / 2u] = (uint8_t)((cb[i] + cb[right] + 2u) >> 2);
+            e->chroma[1][row][(x + i) / 2u] = (uint8_t)((cr[i] + cr[right] + 2u) >> 2);
+        }
     }
     luma->filled = (uint8_t)(luma->filled + 1u + two);
     e->plane[1].filled = e->plane[2].filled = (uint8_t)(row + 1u);

@@ -146,15 +146,15 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     while (column < run->width) {
         symbol s;
         uint8_t blocks = symbol_at(&row, column, run->width, words, &s);
-        uint32_t bits = spent + (s.word & 15u) + s.raw_bits, least = (uint32_t)blocks * OBC_LEAST_BITS;
-        least = e->least > least ? e->least - least : 0u;
+        uint32_t bits = spent + (s.word & 15u) + s.raw_bits;
+        uint32_t least = e->least > blocks ? e->least - blocks : 0u;
         if (bits > room) {
             full = 1;
             break;
         }
-        if (bits + least > allowed && !smeared) {
-            smeared = 1;
-            quantise_row(e, run, column, slot->next - slot->begin, first, step, UINT32_MAX, &row);
+        if (smeared < 2u && bits + 3u * least * (3u - smeared) / 16u > allowed) {
+            quantise_row(e, run, column, slot->next - slot->begin, first, step, smeared ? UINT32_MAX : OBC_JUMP, &row);
+            smeared++;
             continue;
         }
         if (bits > allowed) {

@@ -4,6 +4,10 @@
 
 #include "obc.h"
 
+#if OBC_DSP
+#include <arm_acle.h>
+#endif
+
 /* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
 typedef int16_t obc_weight;
@@ -31,8 +35,7 @@ typedef struct { /* a row of a stripe of one layer */
 } obc_place;
 
 typedef struct { /* where a slot's bits end */
-    uint32_t end;
-    uint8_t acc, fill;
+    uint32_t end, acc, fill;
 } obc_mark;
 
 /* obc_analyse.c */
@@ -55,7 +58,7 @@ uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
 
 /* obc_packet.c */
 
-/* Append bits to the open packet; behind `slot->limit` they are counted but not written. */
+/* Append 1 to 32 bits to the open packet; behind `slot->limit` they are counted but not written. */
 void obc_put(obc_slot *slot, uint32_t value, uint32_t length);
 /* The quota allows no more of a layer. */
 void obc_stop(obc_encoder *e, uint8_t layer);
@@ -96,6 +99,9 @@ static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
 
 /* obc_step.c: what a quantiser index means */
 
+/* 64 * 2^(n / OBC_OCTAVE), and the largest n for which that is not above a value, 0 when there is none. */
+uint64_t obc_power(uint32_t n);
+uint32_t obc_logarithm(uint64_t value);
 /* What the bits of a layer are inversely proportional to. */
 uint32_t obc_fall(uint8_t layer, uint32_t index);
 /* The index that holds for a plane. */
@@ -120,6 +126,19 @@ void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index)
 
 static inline uint32_t obc_distance(int32_t a, int32_t b) {
     return (uint32_t)(a < b ? b - a : a - b);
+}
+
+/* Bits of a number above 0. */
+static inline uint32_t obc_bit_length(uint32_t v) {
+#if OBC_DSP
+    return 32u - (uint32_t)__builtin_clz(v); /* arm_acle.h of GCC 12 has no __clz() */
+#else
+    uint32_t bits = 0;
+    for (; v > 0u; v >>= 1) {
+        bits++;
+    }
+    return bits;
+#endif
 }
 
 /* Bucket of a value past the direct range; `raw` is what its b + 1 raw bits say. */
@@ -161,7 +180,7 @@ static inline obc_mark obc_mark_of(const obc_slot *slot) {
 static inline void obc_return_to(obc_slot *slot, const obc_mark *mark) {
     slot->end = mark->end;
     slot->acc = mark->acc;
-    slot->fill = mark->fill;
+    slot->fill = (uint8_t)mark->fill;
 }
 
 static inline uint32_t obc_bits_since(const obc_slot *slot, const obc_mark *mark) {

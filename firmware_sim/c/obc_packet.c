@@ -21,26 +21,43 @@ static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t
     return (uint8_t)(2u + extra);
 }
 
-/* Append bits to the open packet; what does not fit is counted but not written. */
-void obc_put(obc_slot *slot, uint32_t value, uint32_t length) {
-    uint32_t acc = (uint32_t)slot->acc << length | value;
-    uint32_t fill = slot->fill + length;
-    while (fill >= 8u) {
-        fill -= 8u;
-        if (slot->end < slot->limit) {
-            slot->packet[slot->end] = (uint8_t)(acc >> fill);
+/* Write four bytes; those behind the limit are only counted. */
+static void write_word(obc_slot *slot, uint32_t word) {
+    uint8_t *at = slot->packet + slot->end;
+    uint32_t i;
+    if (slot->end + 4u <= slot->limit) {
+        at[0] = (uint8_t)(word >> 24);
+        at[1] = (uint8_t)(word >> 16);
+        at[2] = (uint8_t)(word >> 8);
+        at[3] = (uint8_t)word;
+    } else {
+        for (i = 0; i < 4u && slot->end + i < slot->limit; i++) {
+            at[i] = (uint8_t)(word >> (24u - 8u * i));
         }
-        slot->end++;
     }
-    slot->acc = (uint8_t)(acc & ((1u << fill) - 1u));
+    slot->end += 4u;
+}
+
+void obc_put(obc_slot *slot, uint32_t value, uint32_t length) {
+    uint32_t fill = slot->fill + length;
+    if (fill < 32u) {
+        slot->acc |= value << (32u - fill);
+    } else {
+        fill -= 32u;
+        write_word(slot, slot->acc | value >> fill);
+        slot->acc = fill ? value << (32u - fill) : 0u;
+    }
     slot->fill = (uint8_t)fill;
 }
 
+/* Write what is left, ones behind it. */
 static void pad(obc_slot *slot) {
-    if (slot->fill) {
-        slot->packet[slot->end++] = (uint8_t)((uint32_t)slot->acc << (8u - slot->fill) | 0xFFu >> slot->fill);
-        slot->fill = slot->acc = 0;
+    uint32_t word = slot->acc | UINT32_MAX >> slot->fill;
+    for (; slot->fill > 0u; slot->fill = (uint8_t)(slot->fill > 8u ? slot->fill - 8u : 0u)) {
+        slot->packet[slot->end++] = (uint8_t)(word >> 24);
+        word <<= 8;
     }
+    slot->acc = 0;
 }
 
 uint16_t obc_seal(const obc_encoder *e, uint8_t *p, uint32_t end, uint8_t kind, uint8_t index) {
@@ -72,6 +89,7 @@ obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t
     uint32_t entry = obc_entry_bytes(e, layer);
 #if OBC_MAX_PARITY
     if (obc_parity_closes(e, layer, slot->index)) {
+        e->leaving = (uint16_t)(slot - e->slot + 1);
         return obc_parity_poll(e, packet, size);
     }
 #endif
@@ -131,7 +149,8 @@ uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at) {
     slot->index = e->last_index;
     slot->end = slot->start;
     slot->limit = e->config.packet_size - (uint32_t)CRC - (obc_entry_bytes(e, at->layer) ? OBC_PARITY_EXCESS : 0u);
-    slot->acc = slot->fill = 0;
+    slot->acc = 0;
+    slot->fill = 0;
     slot->open = 1;
     return 1;
 }

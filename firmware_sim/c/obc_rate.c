@@ -20,18 +20,21 @@ void obc_rate_begin(obc_encoder *e) {
     }
 }
 
-/* What a row to come is taken to cost. */
+/* What a row to come is taken to cost: between what rows did so far and what is usual, by their logarithms. */
 static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
     const obc_plane *luma = &e->plane[0];
-    uint32_t done = row > layer ? row - layer : 0u, left = luma->rows - row;
-    uint64_t prior = (uint64_t)obc_prior_cost[layer] * luma->columns, mean;
-    uint32_t weight = OBC_PRIOR_ROWS + left / (e->cost[layer] > prior * done ? OBC_PRIOR_BUSY : OBC_PRIOR_CALM);
-    if (done) {
-        e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
-        e->seen[layer] = e->cost[layer];
+    uint32_t done = row > layer ? row - layer : 0u, left = luma->rows - row, weight, n;
+    uint64_t prior = (uint64_t)obc_prior_cost[layer] * luma->columns, own;
+    if (!done) {
+        return prior;
     }
-    mean = (weight * prior + e->cost[layer]) / (weight + done);
-    return (left * mean + OBC_RECENT_ROWS * e->recent[layer]) / (left + OBC_RECENT_ROWS);
+    e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
+    e->seen[layer] = e->cost[layer];
+    own = (left * (e->cost[layer] / done) + OBC_RECENT_ROWS * e->recent[layer]) / (left + OBC_RECENT_ROWS);
+    own = own > prior / OBC_CALM ? own : prior / OBC_CALM;
+    weight = OBC_OWN_FIRST + OBC_OWN_MORE * done / luma->rows;
+    n = (256u - weight) * obc_logarithm(prior) + weight * obc_logarithm(own);
+    return obc_power(n >> 8) * (256u + OBC_CAUTION * left / luma->rows) / 256u;
 }
 
 /* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
@@ -42,7 +45,7 @@ static uint32_t least(const obc_encoder *e, uint32_t row) {
         const obc_plane *p = &e->plane[plane];
         blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
     }
-    return blocks * OBC_LEAST_BITS;
+    return blocks / 2u;
 }
 
 /* That many bits of layer 0 with the packets that must be opened for them. */
@@ -81,9 +84,9 @@ uint8_t obc_rate_target(obc_encoder *e, uint16_t row) {
         }
     }
     below = least(e, row);
-    bits = first * (left - 1u) / obc_fall(OBC_LAYER_FIRST, low) * OBC_RESERVE / 4u;
+    bits = first * (left - 1u) / obc_fall(OBC_LAYER_FIRST, low);
     bits = bits > below ? bits : below;
     e->reserve = with_packets(e, bits < quota ? (uint32_t)bits : quota);
-    e->least = with_packets(e, below + (uint32_t)e->plane[0].columns * OBC_LEAST_BITS);
+    e->least = 2u * with_packets(e, below + (uint32_t)e->plane[0].columns * OBC_LEAST_ROW / 2u);
     return low;
 }

@@ -3,10 +3,6 @@
 
 #include "obc_internal.h"
 
-#if OBC_DSP
-#include <arm_acle.h>
-#endif
-
 /* What the first latents around foretell of latents 2 to 8. */
 static void predict(const obc_encoder *e, const obc_plane *plane, uint16_t row, uint16_t x, int16_t *prediction) {
     uint16_t north = (uint16_t)(row > 0u ? row - 1u : 0u);
@@ -49,50 +45,63 @@ static void predict(const obc_encoder *e, const obc_plane *plane, uint16_t row, 
 #endif
 }
 
-/* Latents 2 to 8 of a block; returns how many are not zero. */
-static uint8_t code_block(obc_slot *slot, const uint16_t *words, const int16_t *q, uint8_t context) {
-    const uint16_t *sizes = words + OBC_SIZE_BASE;
-    uint32_t mask = 0, largest = 0;
-    uint8_t nonzero = 0, ones = 0, before = 0, u;
-    for (u = 0; u < OBC_UNITS; u++) {
-        uint32_t size = obc_distance(q[u], 0);
-        if (size) {
-            mask |= 1u << u;
-            nonzero++;
-            largest = size > largest ? size : largest;
-        }
-    }
-    words += OBC_MASK_BASE + context * OBC_MASK_SYMBOLS;
-    obc_put_word(slot, words[largest == 1u ? mask + 128u : mask]);
-    for (u = 0; u < OBC_UNITS; u++) {
-        uint32_t size = obc_distance(q[u], 0);
+/* What a block of group 2 is besides its latents, in one word; 0 for a block of group 1. */
+enum {
+    SHAPE_MASK = (1 << OBC_UNITS) - 1, /* which latents are not zero */
+    SHAPE_LARGE = 1 << OBC_UNITS,      /* one of them is beyond 1 */
+    SHAPE_COUNT = 8,                   /* from this bit on: how many, and one more */
+    SHAPE_SIGNS = 16                   /* from this bit on: their signs, the last one lowest */
+};
+
+static inline uint8_t activity_of(uint32_t shape) {
+    return (uint8_t)(shape >> SHAPE_COUNT);
+}
+
+/* Sizes above 1 and signs, one by one. */
+static void code_sizes(obc_slot *slot, const uint16_t *sizes, const int16_t *q, uint8_t nonzero) {
+    uint8_t ones = 0, before = 0, u;
+    for (u = 0; before < nonzero; u++) {
+        uint32_t size = obc_distance(q[u], 0), sign = q[u] < 0, raw;
+        const uint16_t *table;
+        uint16_t word;
         if (!size) {
             continue;
         }
-        if (largest > 1u) {
-            uint8_t forced = ones == nonzero - 1u && before == ones;
-            uint8_t kind = (uint8_t)(forced ? OBC_SIZE_FORCED : 4u * (u > 1u) + (nonzero < 6u ? nonzero : 6u) / 2u);
-            const uint16_t *table = sizes + kind * OBC_SIZE_SYMBOLS;
-            before++;
-            ones = (uint8_t)(ones + (size == 1u));
-            if (size <= OBC_SIZE_DIRECT) {
-                obc_put_word(slot, table[size - 1u]);
-            } else {
-                uint32_t raw;
-                uint8_t b = obc_bucket(size - 1u - OBC_SIZE_DIRECT, &raw);
-                obc_put_word(slot, table[OBC_SIZE_DIRECT + b]);
-                obc_put(slot, raw, b + 1u);
-            }
+        table = ones == nonzero - 1u && before == ones ? sizes + OBC_SIZE_FORCED * OBC_SIZE_SYMBOLS
+                                                       : sizes + (4u * (u > 1u) + (nonzero < 6u ? nonzero : 6u) / 2u) *
+                                                                     OBC_SIZE_SYMBOLS;
+        before++;
+        ones = (uint8_t)(ones + (size == 1u));
+        if (size <= OBC_SIZE_DIRECT) {
+            word = table[size - 1u];
+            obc_put(slot, (uint32_t)word >> 4 << 1 | sign, (word & 15u) + 1u);
+        } else {
+            uint8_t b = obc_bucket(size - 1u - OBC_SIZE_DIRECT, &raw);
+            obc_put_word(slot, table[OBC_SIZE_DIRECT + b]);
+            obc_put(slot, raw << 1 | sign, b + 2u);
         }
-        obc_put(slot, q[u] < 0, 1);
     }
-    return nonzero;
 }
 
-static uint8_t signs(const uint8_t *group, uint8_t blocks) {
+/* Latents 2 to 8 of a block. */
+static void code_block(obc_slot *slot, const uint16_t *words, const int16_t *q, uint32_t shape, uint8_t context) {
+    const uint16_t *masks = words + OBC_MASK_BASE + context * OBC_MASK_SYMBOLS;
+    uint32_t mask = shape & SHAPE_MASK;
+    uint8_t nonzero = (uint8_t)(activity_of(shape) - 1u);
+    if (shape & SHAPE_LARGE) {
+        obc_put_word(slot, masks[mask]);
+        code_sizes(slot, words + OBC_SIZE_BASE, q, nonzero);
+    } else { /* nothing but signs behind the mask */
+        uint16_t word = masks[mask ? mask + 128u : mask];
+        obc_put(slot, (uint32_t)word >> 4 << nonzero | shape >> SHAPE_SIGNS, (word & 15u) + nonzero);
+    }
+}
+
+/* Which of the first `blocks` of a quad are in group 2, the first one highest. */
+static inline uint8_t signs(const uint32_t *shape, uint8_t blocks) {
     uint8_t i, s = 0;
     for (i = 0; i < blocks; i++) {
-        s = (uint8_t)(s | group[i] << (3u - i));
+        s = (uint8_t)(s | (shape[i] > 0u) << (3u - i));
     }
     return s;
 }
@@ -105,14 +114,14 @@ static void restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *r
     }
 }
 
-static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint8_t *group,
+static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint32_t *shape,
                       int16_t (*rest)[7], uint8_t blocks, uint8_t *old) {
     uint8_t *count = e->count[run->parity] + run->column;
     uint32_t at = slot->next - slot->begin;
     uint8_t column = (uint8_t)(slot->next % run->width);
     uint8_t west = (uint8_t)(column > 0u && at >= 1u ? count[(column - 1u) * run->across] : 0u);
     uint8_t last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
-    uint8_t symbol = signs(group, last), context, i, x = column;
+    uint8_t symbol = signs(shape, last), context, i, x = column;
     uint32_t activity = 2u * west;
     for (i = 0; i < last; i++) {
         if (at + i >= run->width && i < run->width) {
@@ -125,7 +134,7 @@ static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, co
     if (symbol == 0u || symbol == 15u) {
         uint8_t longest = symbol == 0u && context == 0u ? 4 : 2, quads = 1;
         while (quads < longest && OBC_QUAD * (quads + 1) <= blocks &&
-               signs(group + OBC_QUAD * quads, OBC_QUAD) == symbol) {
+               signs(shape + OBC_QUAD * quads, OBC_QUAD) == symbol) {
             quads++;
         }
         if (quads > 1u) {
@@ -138,16 +147,15 @@ static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, co
     x = column;
     for (i = 0; i < last; i++) {
         uint8_t *own = &count[x * run->across];
-        uint8_t activity_here = 0;
         old[i] = *own;
-        if (group[i]) {
+        if (shape[i]) {
             uint32_t near = at + i >= run->width ? *own : 0u;
             if (x > 0u && at + i >= 1u) {
                 near += *(own - run->across);
             }
-            activity_here = (uint8_t)(1u + code_block(slot, words, rest[i], near >= OBC_MASK_LEVEL));
+            code_block(slot, words, rest[i], shape[i], near >= OBC_MASK_LEVEL);
         }
-        *own = activity_here;
+        *own = activity_of(shape[i]);
         x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
     }
     return last;
@@ -172,26 +180,31 @@ static void quantiser_of(const obc_encoder *e, const obc_slot *slot, uint8_t pla
     }
 }
 
-/* Quantise latents 2 to 8 of a candidate; 1 when they are worth their bits. */
-static uint8_t quantise(const int16_t *latents, const int16_t *prediction, const quantiser *quant, int16_t *q) {
+/* Quantise latents 2 to 8 of a candidate; their shape, 0 when they are not worth their bits. */
+static uint32_t quantise(const int16_t *latents, const int16_t *prediction, const quantiser *quant, int16_t *q) {
     int64_t gain = 0;
-    uint32_t bits = 4;
+    uint32_t bits = 4, mask = 0, signs_of = 0, nonzero = 0, largest = 0;
     uint8_t k;
     for (k = 0; k < OBC_UNITS; k++) {
         int32_t z = latents[k], left = z - prediction[k];
-        uint32_t far = obc_distance(left, 0), m = 0;
-        if (far >= quant->zero[k]) {
-            uint32_t size;
-            m = (far + quant->offset[k]) / quant->step[k];
-            for (size = m; size > 0u; size >>= 1) {
-                bits += 2u;
-            }
+        uint32_t far = obc_distance(left, 0), m;
+        q[k] = 0;
+        if (far >= quant->zero[k] && (m = (far + quant->offset[k]) / quant->step[k]) > 0u) {
+            uint32_t sign = left < 0;
+            bits += 2u * obc_bit_length(m);
+            mask |= 1u << k;
+            signs_of = signs_of << 1 | sign;
+            nonzero++;
+            largest |= m;
+            q[k] = (int16_t)(sign ? -(int32_t)m : (int32_t)m);
+            left -= q[k] * quant->step[k];
         }
-        q[k] = (int16_t)(left < 0 ? -(int32_t)m : (int32_t)m);
-        left -= q[k] * quant->step[k];
-        gain += (int64_t)z * z - (int64_t)left * left;
+        gain += (int64_t)(z - left) * (z + left); /* the squares' difference */
     }
-    return gain > (int64_t)((quant->worth * bits) >> 8);
+    if (gain <= (int64_t)((quant->worth * bits) >> 8)) {
+        return 0;
+    }
+    return mask | (largest > 1u ? SHAPE_LARGE : 0u) | (nonzero + 1u) << SHAPE_COUNT | signs_of << SHAPE_SIGNS;
 }
 
 /* Block `n` of a stripe: from the row at hand or from those that wait. Its latents; 0 when it is no candidate. */
@@ -232,10 +245,10 @@ static void keep_waiting(obc_encoder *e, const obc_place *at, uint32_t begin, ui
 }
 
 /* Send the last group-2 block of some to group 1; 0 when there is none. */
-static uint8_t thin(uint8_t *group, uint8_t blocks) {
+static uint8_t thin(uint32_t *shape, uint8_t blocks) {
     while (blocks > 0u) {
-        if (group[--blocks]) {
-            group[blocks] = 0;
+        if (shape[--blocks]) {
+            shape[blocks] = 0;
             return 1;
         }
     }
@@ -245,48 +258,51 @@ static uint8_t thin(uint8_t *group, uint8_t blocks) {
 uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at) {
     const obc_run *run = &at->run;
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
-    uint32_t end = row_first + run->width, n;
-    uint8_t group[OBC_RUN_BLOCKS], i = 0;
+    uint32_t end = row_first + run->width;
+    uint8_t full = 0;
     if (end < run->total) {
         end &= ~(uint32_t)(OBC_QUAD - 1);
     }
     if (slot->next < end && obc_open_packet(e, slot, at)) {
         const uint16_t *words = obc_words_of(obc_plane_index(slot->index, at->plane));
+        uint32_t allowed = obc_rate_room(e, OBC_LAYER_REST);
+        uint32_t shape[OBC_RUN_BLOCKS], n, spent = 0;
+        uint8_t i = 0;
         quantiser quant;
         quantiser_of(e, slot, at->plane, &quant);
         for (n = slot->next; n < end; n++, i++) {
             int16_t prediction[OBC_UNITS];
             const int16_t *latents;
-            group[i] = fetch(e, at, n, row_first, prediction, &latents) &&
-                       quantise(latents, prediction, &quant, e->scratch[i]);
+            shape[i] = fetch(e, at, n, row_first, prediction, &latents) ? quantise(latents, prediction, &quant, e->scratch[i]) : 0u;
         }
         i = 0;
         while (slot->next < end) {
             obc_mark mark = obc_mark_of(slot);
-            uint8_t old[4 * OBC_QUAD], blocks, fit;
-            uint32_t bits;
-            blocks = code_quads(e, slot, run, words, group + i, e->scratch + i, (uint8_t)(end - slot->next), old);
-            bits = obc_bits_since(slot, &mark);
+            uint8_t old[4 * OBC_QUAD], fit;
+            uint8_t blocks = code_quads(e, slot, run, words, shape + i, e->scratch + i, (uint8_t)(end - slot->next), old);
+            uint32_t bits = obc_bits_since(slot, &mark) + spent;
             fit = obc_fits(slot);
-            if (fit && bits <= obc_rate_room(e, OBC_LAYER_REST)) {
-                obc_rate_count(e, bits, OBC_LAYER_REST, slot->index);
+            if (fit && bits <= allowed) {
+                spent = bits;
                 slot->next += blocks;
                 i = (uint8_t)(i + blocks);
                 continue;
             }
             obc_return_to(slot, &mark);
             if (!fit && !obc_is_empty(slot)) {
-                return 1;
+                full = 1;
+                break;
             }
             restore_count(e, slot, run, old, blocks);
-            if (!thin(group + i, blocks)) {
+            if (!thin(shape + i, blocks)) {
                 obc_stop(e, OBC_LAYER_REST);
-                return 0;
+                break;
             }
         }
+        obc_rate_count(e, spent, OBC_LAYER_REST, slot->index);
     }
-    if (at->is_last && !e->stopped[OBC_LAYER_REST]) {
+    if (at->is_last && !full && !e->stopped[OBC_LAYER_REST]) {
         keep_waiting(e, at, slot->next, row_first);
     }
-    return 0;
+    return full;
 }

@@ -1,9 +1,24 @@
 /* What a quantiser index means: steps, table sets, how many bits to expect. FORMAT.md section 6.1. */
 #include "obc_internal.h"
 
+uint64_t obc_power(uint32_t n) {
+    return (uint64_t)obc_step[n % OBC_OCTAVE] << (n / OBC_OCTAVE);
+}
+
+uint32_t obc_logarithm(uint64_t value) {
+    uint32_t n = 0, i = 1;
+    while (value >= obc_step[OBC_OCTAVE]) {
+        value >>= 1;
+        n += OBC_OCTAVE;
+    }
+    while (i < OBC_OCTAVE && value >= obc_step[i]) {
+        i++;
+    }
+    return n + i - 1u;
+}
+
 uint32_t obc_fall(uint8_t layer, uint32_t index) {
-    uint32_t n = layer == OBC_LAYER_FIRST ? 13u * index / 32u : 3u * index / 2u;
-    return (uint32_t)obc_step[n % 32u] << (n / 32u);
+    return (uint32_t)obc_power(layer == OBC_LAYER_FIRST ? 13u * index / 32u : 3u * index / 2u);
 }
 
 uint8_t obc_plane_index(uint8_t index, uint8_t plane) {

@@ -1,13 +1,13 @@
 /* The encoder on an emulated board: rows from a file of the host, packets to another, what it took to the console.
  *
  * Reads input.bin: an obc_config and the samples, row by row. Writes output.bin: packets. Instructions are counted with
- * the board's timer while the emulator gives every instruction the same time (-icount); a loop of known length first says
+ * the board's clock while the emulator gives every instruction the same time (-icount); a loop of known length first says
  * how many ticks that is. */
 #include <string.h>
 
+#include "board.h"
 #include "obc.h"
 
-#define TIMER ((volatile uint32_t *)0x40000000) /* CMSDK timer 0: control, value, reload */
 #define PAINT 0xA5A5A5A5u
 #define CALIBRATION 100000u
 
@@ -15,21 +15,12 @@ enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6,
 enum { READ_BINARY = 1, WRITE_BINARY = 5, STOPPED = 0x20026, FAILED = 0x20023 };
 
 extern uint32_t data_begin[], data_end[], data_load[], bss_begin[], bss_end[], stack_begin[], stack_end[];
-void reset(void);
-int main(void);
 
 static obc_encoder encoder;
 static uint8_t camera[8][OBC_MAX_WIDTH * (OBC_COLOUR ? 3 : 1)] __attribute__((section(".camera")));
 
-static uint32_t host(uint32_t operation, const void *arguments) {
-    register uint32_t r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = arguments;
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
-
 static void leave(uint32_t reason) {
-    (void)host(SYS_EXIT, (const void *)reason);
+    (void)board_host(SYS_EXIT, (const void *)reason);
     for (;;) {
     }
 }
@@ -40,7 +31,7 @@ static uint32_t open_file(const char *name, uint32_t mode) {
     arguments[0] = (uint32_t)name;
     arguments[1] = mode;
     arguments[2] = (uint32_t)strlen(name);
-    handle = host(SYS_OPEN, arguments);
+    handle = board_host(SYS_OPEN, arguments);
     if (handle == 0xFFFFFFFFu) {
         leave(FAILED);
     }
@@ -52,7 +43,7 @@ static void transfer(uint32_t operation, uint32_t handle, const void *data, uint
     arguments[0] = handle;
     arguments[1] = (uint32_t)data;
     arguments[2] = size;
-    if (host(operation, arguments) != 0u) {
+    if (board_host(operation, arguments) != 0u) {
         leave(FAILED);
     }
 }
@@ -75,22 +66,19 @@ static void say(const char *name, uint32_t value) {
     }
     text[at++] = '\n';
     text[at] = 0;
-    (void)host(SYS_WRITE0, text);
+    (void)board_host(SYS_WRITE0, text);
 }
 
-/* Ticks since `*since`, which is brought up to date. */
-static uint32_t elapsed(uint32_t *since) {
-    uint32_t now = TIMER[1];
-    uint32_t ticks = *since - now; /* it counts down */
-    *since = now;
-    return ticks;
+/* Ticks since `since`. */
+static uint32_t elapsed(uint32_t since) {
+    return board_clock() - since;
 }
 
 /* Ticks of 4 * CALIBRATION instructions. */
 static uint64_t calibrate(void) {
-    uint32_t time = TIMER[1], n = CALIBRATION;
-    __asm__ volatile("1: nop\n sub %0, %0, #1\n cmp %0, #0\n bne 1b" : "+l"(n) : : "cc");
-    return elapsed(&time);
+    uint32_t since = board_clock();
+    board_spin(CALIBRATION);
+    return elapsed(since);
 }
 
 int main(void) {
@@ -103,8 +91,6 @@ int main(void) {
     obc_status status;
     const uint32_t *paint = stack_begin;
     transfer(SYS_READ, input, &config, sizeof config);
-    TIMER[2] = TIMER[1] = 0xFFFFFFFFu;
-    TIMER[0] = 1;
     unit = calibrate();
     if (obc_reset(&encoder, &config) != OBC_OK) {
         leave(FAILED);
@@ -116,9 +102,9 @@ int main(void) {
             for (i = 0; i < count; i++) {
                 transfer(SYS_READ, input, camera[i], width);
             }
-            time = TIMER[1];
+            time = board_clock();
             status = obc_sink_rows(&encoder, camera[0], sizeof camera[0], count);
-            sink += elapsed(&time);
+            sink += elapsed(time);
             row += count;
         } else {
             status = obc_finish(&encoder);
@@ -127,9 +113,9 @@ int main(void) {
             leave(FAILED);
         }
         do {
-            time = TIMER[1];
+            time = board_clock();
             status = obc_poll_packet(&encoder, &packet, &size);
-            poll += elapsed(&time);
+            poll += elapsed(time);
             if (status == OBC_PACKET) {
                 transfer(SYS_WRITE, output, packet, size);
             }
@@ -143,12 +129,12 @@ int main(void) {
     say("ticks", (uint32_t)unit);
     say("encoder", sizeof encoder);
     say("stack", (uint32_t)((const uint8_t *)stack_end - (const uint8_t *)paint));
-    (void)host(SYS_CLOSE, &output);
+    (void)board_host(SYS_CLOSE, &output);
     leave(status == OBC_DONE ? STOPPED : FAILED);
     return 0;
 }
 
-void reset(void) {
+void board_start(void) {
     uint32_t *to, *from = data_load, *here = __builtin_frame_address(0);
     for (to = data_begin; to < data_end; to++) {
         *to = *from++;
@@ -162,12 +148,6 @@ void reset(void) {
     (void)main();
 }
 
-static void fault(void) {
+void board_fault(void) {
     leave(FAILED);
 }
-
-typedef void (*handler)(void);
-__attribute__((section(".vectors"), used)) static const struct {
-    uint32_t *stack;
-    handler reset, others[14];
-} vectors = {stack_end, reset, {fault, fault, fault, fault, fault}};
