@@ -17,7 +17,7 @@ _LANES = 16  # products computed at once: of fewer the compiler makes no SIMD co
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
 
-@njit
+@njit(inline="always")
 def _pad(first, y, rows, columns, padded):
     """First latents of the rows above, at and below row `y`, with the neighbours left and right.
 
