@@ -13,26 +13,30 @@ import numpy as np
 
 from onboard import encoder as _encoder
 from onboard import expect as _expect
+from onboard.arguments import (
+    budget_of,
+    check_id,
+    check_quality,
+    extensions_of,
+    interleave_log2_of,
+    model_of,
+    scale_log2_of,
+    window_of,
+)
 from onboard.erasure import Protection, spread
 from onboard.errors import InputError, NothingDecodableError, OnboardError
-from onboard.model import Model, default_model, find_model, load_model
+from onboard.model import Model, find_model
 from onboard.options import VERSION as __version__
-from onboard.planes import check_picture, choose_window
+from onboard.planes import check_picture
 from onboard.scan import scan
 from onboard.stream_parity import Group
 from onboard.wire import (
     LOSSLESS_QUALITY,
     MAX_PACKET,
     MAX_QUALITY,
-    MAX_SCALE_LOG2,
-    TIME,
     Colour,
-    Curve,
     Description,
-    Extension,
-    ExtensionType,
     Kind,
-    Window,
     index_of,
     quality_of,
 )
@@ -119,23 +123,23 @@ def compress(
     check_picture(picture)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
-    _check_quality(quality, LOSSLESS_QUALITY)
+    check_quality(quality, LOSSLESS_QUALITY)
     if quality == LOSSLESS_QUALITY:
         lossless, quality = True, None
     if lossless and (budget is not None or bpp is not None):
         raise InputError("a lossless stream has the size that it needs: give no budget")
     if quality is None and not lossless:
-        budget = _budget(picture, budget, DEFAULT_BPP if bpp is None else bpp)
+        budget = budget_of(picture, budget, DEFAULT_BPP if bpp is None else bpp)
     plan = _expect.plan(expect_loss, expect_burst)
     if interleave is None:
         interleave = plan.interleave if expect_loss else _expect.usual_interleave(budget, packet_size)
-    interleave_log2 = _interleave_log2(interleave)
+    interleave_log2 = interleave_log2_of(interleave)
     for name, value in (("image id", image_id), ("tag", tag)):
         if value is not None:
-            _check_id(name, value)
+            check_id(name, value)
     if scale is None and not lossless:
         scale = 1 if quality is not None else "auto"
-    known = _model(model)
+    known = model_of(model)
     content = _encoder.content_crc(picture)
     base = Description(
         picture_id=content & 0xFFFF if image_id is None else image_id,
@@ -145,9 +149,9 @@ def compress(
         height=picture.shape[0],
         interleave_log2=interleave_log2,
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
-        window=_window(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
+        window=window_of(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
     )
-    extensions = _extensions(source_id, capture_time_ms, metadata)
+    extensions = extensions_of(source_id, capture_time_ms, metadata)
     protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
     order = order or plan.order
     if order not in ("layers", "spread"):
@@ -159,7 +163,7 @@ def compress(
     job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
-    fixed = None if scale in (None, "auto") else _scale_log2(int(scale))
+    fixed = None if scale in (None, "auto") else scale_log2_of(int(scale))
     if lossless:
         from onboard import progressive
 
@@ -216,9 +220,9 @@ def refine(
     d = packets[0].description
     if any(p.description != d for p in packets):
         raise InputError("the base has packets of several pictures")
-    decoding = Decoding(d, find_model(d.model_id, {} if model is None else {_model(model).model_id: _model(model)}))
+    decoding = Decoding(d, find_model(d.model_id, {} if model is None else {model_of(model).model_id: model_of(model)}))
     decoding.add(packets)
-    extensions = _extensions(source_id, capture_time_ms, metadata)
+    extensions = extensions_of(source_id, capture_time_ms, metadata)
     request = Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
     if lossless:
         if budget is not None or bpp is not None:
@@ -271,18 +275,18 @@ def compress_stream(
     check_picture(picture)
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
-    _check_quality(quality, MAX_QUALITY)
+    check_quality(quality, MAX_QUALITY)
     plan = _expect.stream_plan(expect_loss, expect_burst)
     groups = Group.percent(parity[0]), Group.percent(parity[1])
-    known = _model(model)
+    known = model_of(model)
     description = Description(
-        picture_id=_check_id("image id", image_id),
-        tag=_check_id("tag", tag),
+        picture_id=check_id("image id", image_id),
+        tag=check_id("tag", tag),
         model_id=known.model_id,
         width=picture.shape[1],
         height=picture.shape[0],
-        scale_log2=_scale_log2(scale),
-        interleave_log2=_interleave_log2(interleave or plan.interleave),
+        scale_log2=scale_log2_of(scale),
+        interleave_log2=interleave_log2_of(interleave or plan.interleave),
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
     index = 0 if quality is None else index_of(quality)
@@ -313,7 +317,7 @@ def decompress(
     """
     from onboard import ground
 
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=[_model(m) for m in models])
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=[model_of(m) for m in models])
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -346,71 +350,3 @@ def describe(data: bytes) -> dict[str, Any]:
         "tag": d.tag,
         "model": f"{d.model_id:04x}",
     }
-
-
-def _budget(picture: np.ndarray, budget: int | None, bpp: float) -> int:
-    """Bytes of a budget that is given in bytes or in bits per pixel."""
-    if budget is None:
-        if not 0 < bpp < 1e6:
-            raise InputError(f"{bpp} bits per pixel: must be more than 0")
-        budget = int(bpp * picture.shape[0] * picture.shape[1] / 8)
-    if budget < 1:
-        raise InputError(f"a budget of {budget} bytes: must be at least 1")
-    return budget
-
-
-def _scale_log2(scale: int) -> int:
-    if scale not in {1 << i for i in range(MAX_SCALE_LOG2 + 1)}:
-        raise InputError(f"scale {scale}: must be 1, 2, 4, ... {1 << MAX_SCALE_LOG2}")
-    return scale.bit_length() - 1
-
-
-def _interleave_log2(interleave: int) -> int:
-    if interleave not in (1, 2, 4):
-        raise InputError(f"interleave {interleave}: must be 1, 2 or 4")
-    return interleave.bit_length() - 1
-
-
-def _check_quality(quality: float | None, finest: int) -> None:
-    if quality is not None and not 0 <= quality <= finest:
-        raise InputError(f"quality {quality}: must be 0 (coarsest) to {finest} (finest)")
-
-
-def _check_id(name: str, value: int) -> int:
-    if not 0 <= value <= 0xFFFF:
-        raise InputError(f"{name} {value}: must be 0 to 65535")
-    return value
-
-
-def _model(model: Model | str | PathLike[str] | None) -> Model:
-    if model is None:
-        return default_model()
-    return model if isinstance(model, Model) else load_model(model)
-
-
-def _extensions(source_id: str | None, capture_time_ms: int | None, metadata: str | None) -> tuple[Extension, ...]:
-    found = []
-    if source_id is not None:
-        if not source_id.isascii():
-            raise InputError(f"source id {source_id!r}: must be ASCII")
-        found.append(Extension(ExtensionType.SOURCE_ID, source_id.encode()))
-    if capture_time_ms is not None:
-        if not -(1 << 63) <= capture_time_ms < 1 << 63:
-            raise InputError(f"capture time {capture_time_ms}: must fit 64 bits")
-        found.append(Extension(ExtensionType.CAPTURE_TIME, TIME.pack(capture_time_ms)))
-    if metadata is not None:
-        found.append(Extension(ExtensionType.METADATA, metadata.encode()))
-    return tuple(found)
-
-
-def _window(picture: np.ndarray, window: tuple[int, int] | None, curve: str, no_data: bool | None) -> Window:
-    try:
-        kind = Curve[curve.upper()]
-    except KeyError:
-        raise InputError(f"curve {curve!r}: must be linear or sqrt") from None
-    if no_data is None:
-        no_data = float((picture == 0).mean()) > 0.01
-    if window is None:
-        return choose_window(picture, kind, no_data)
-    depth = min(max(int(picture.max()).bit_length(), int(window[1]).bit_length(), 9), 16)
-    return Window(depth, kind, no_data, *window)
