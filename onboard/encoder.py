@@ -255,14 +255,14 @@ class Job:
             protection=self.protection,
         )
 
-    def sample(self) -> Job:
-        """The same job on a small part of a large picture, with packets as large as they get: for first guesses."""
+    def sample(self, align: int = SAMPLE_ALIGN) -> Job:
+        """The same job on bands of a multiple of `align` rows of a large picture, with the largest packets: to guess."""
         height, width = self.picture.shape[:2]
         if height * width <= 2 * SAMPLE_PIXELS:
             return self
         bands = SAMPLE_BANDS
-        tall = max(SAMPLE_PIXELS // width // bands // SAMPLE_ALIGN, 1) * SAMPLE_ALIGN
-        tops = [(height - tall) * i // (bands - 1) // SAMPLE_ALIGN * SAMPLE_ALIGN for i in range(bands)]
+        tall = max(SAMPLE_PIXELS // width // bands // align, 1) * align
+        tops = [(height - tall) * i // (bands - 1) // align * align for i in range(bands)]
         part = np.concatenate([self.picture[top : top + tall] for top in tops])
         base = replace(self.base, height=part.shape[0])
         return replace(

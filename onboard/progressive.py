@@ -211,7 +211,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         alone = choice.packets
         if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
             return alone
-        sample = job.sample()
+        sample = job.sample(2 * BLOCK)  # whole blocks of luma and chroma at scale 1
         if sample is not job and not _layers_win(sample, choice.index):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
