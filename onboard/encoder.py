@@ -256,7 +256,7 @@ class Job:
         )
 
     def sample(self, align: int = SAMPLE_ALIGN) -> Job:
-        """The same job on bands of a multiple of `align` rows of a large picture, with the largest packets: to guess."""
+        """The same job on bands of a multiple of `align` rows of a large picture, with the largest packets."""
         height, width = self.picture.shape[:2]
         if height * width <= 2 * SAMPLE_PIXELS:
             return self
