@@ -11,6 +11,7 @@ from PIL import Image
 import onboard
 from onboard.decoder import Decoding
 from onboard.encoder import Effort
+from onboard.errors import InputError
 from onboard.ground.features import CHANNELS, features
 from onboard.ground.linear import decode_linear
 from onboard.model import Model
@@ -150,6 +151,20 @@ def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
     assert torch.allclose(large(x), (small(x[:, :7]) + deep(x)) / 2, atol=1e-4)
     with pytest.raises(ValueError, match="20 channels in 4 layers: more than the net to be trained has, 16 in 8"):
         large.grow_from([small.state_dict()] * 4)
+
+
+def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    from training.enhance import mean_of
+
+    about = {"net": "small", "part": "luma"}
+    states = [
+        {"about": about, "shape": {"width": 2}, "step": n, "mean": {"w": torch.full((2,), n)}} for n in (1.0, 4.0)
+    ]
+    assert mean_of(states)["mean"]["w"].tolist() == [2.5, 2.5]
+    assert mean_of(states)["step"] == 4
+    with pytest.raises(InputError, match="one shape"):
+        mean_of([*states, {**states[0], "shape": {"width": 3}}])
 
 
 def test_what_training_lacks_is_said_in_one_line(

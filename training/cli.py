@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_talk(enhance)
     nets = commands.add_parser("export-nets", help="write trained parts of a net as LiteRT files")
     nets.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="of `onboard-train enhance`")
+    nets.add_argument("--mean", action="store_true", help="one net: the mean of the checkpoints' weights")
     nets.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     nets.add_argument("--float32", action="store_true", help="weights of 32 bits, not of 16")
     add_talk(nets)
@@ -171,11 +172,11 @@ def enhance_command(options: argparse.Namespace) -> int:
 def export_nets_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
     _need("ai_edge_quantizer")
-    from training.enhance import load, report_of
+    from training.enhance import load, mean_of, report_of
     from training.export_tflite import export_net, net_name
 
-    for path in options.checkpoints:
-        state = load(path)
+    states = [load(path) for path in options.checkpoints]
+    for state in [mean_of(states)] if options.mean else states:
         data, out = export_net(state, not options.float32), options.out / net_name(state)
         write_bytes(str(out), data)
         write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())

@@ -265,6 +265,18 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of this command ({str(e).splitlines()[0]})") from None
 
 
+def mean_of(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint with the mean of the weights of several of one shape: where a run began and where it ended, say.
+
+    All else is the last one's. Raises InputError when their shapes differ.
+    """
+    *_, last = states
+    if any((s["shape"], s["about"]["part"]) != (last["shape"], last["about"]["part"]) for s in states):
+        raise InputError("the mean of weights needs checkpoints of one part and one shape")
+    mean = {name: sum(s["mean"][name] for s in states) / len(states) for name in last["mean"]}
+    return {**last, "mean": mean}
+
+
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean structural similarity of 8x8 windows, two pixels apart, of pictures (n, 1, height, width)."""
 
