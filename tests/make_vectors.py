@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import onboard
+from onboard.model import default_model
 
 FOLDER = Path(__file__).parent / "vectors"
 
@@ -110,7 +111,7 @@ def digest(a: np.ndarray) -> str:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    model = f"{onboard.default_model().model_id:04x}"
+    model = f"{default_model().model_id:04x}"
     for name in (*CASES, *LAYER_CASES):
         path = FOLDER / f"{name}-{model}.obp"
         if path.exists():

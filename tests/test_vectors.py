@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import onboard
+from onboard.model import default_model
 from tests.make_vectors import CASES, FOLDER, LAYER_CASES, digest, stream
 
 VECTORS = sorted(FOLDER.glob("*.obp"))
 
 
 def test_every_case_has_a_vector_of_the_shipped_model() -> None:
-    model = f"{onboard.default_model().model_id:04x}"
+    model = f"{default_model().model_id:04x}"
     assert {f"{name}-{model}.obp" for name in (*CASES, *LAYER_CASES)} <= {p.name for p in VECTORS}
 
 
@@ -29,13 +30,13 @@ def test_a_released_stream_decodes_to_the_same_pixels_and_mask(path: Path) -> No
 
 @pytest.mark.parametrize("name", [*CASES, *LAYER_CASES])
 def test_the_encoder_writes_the_same_bytes_on_every_platform(name: str) -> None:
-    model = f"{onboard.default_model().model_id:04x}"
+    model = f"{default_model().model_id:04x}"
     assert stream(name) == (FOLDER / f"{name}-{model}.obp").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["grey", "rgb", "deep"])
 def test_a_vector_looks_like_its_picture(name: str) -> None:
-    model = f"{onboard.default_model().model_id:04x}"
+    model = f"{default_model().model_id:04x}"
     picture = CASES[name][0]().astype(float)
     decoded = onboard.decompress((FOLDER / f"{name}-{model}.obp").read_bytes(), enhance="plain")
     error = np.abs(decoded.image - picture).mean() / np.ptp(picture)
