@@ -43,11 +43,10 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, h
 ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-SHOWN_BETTER = (
-    1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, measured with the net
-)
+SHOWN_BETTER = 1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, with the net
+LIKELY = 0.9  # the same as a sample may tell it: then the whole picture is asked
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
-QUICK_BLOCKS = 2048  # counted of a sample of a picture
+QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -212,7 +211,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
             return alone
         sample = job.sample(2 * BLOCK)  # whole blocks of luma and chroma at scale 1
-        if sample is not job and not _layers_win(sample, choice.index):
+        if sample is not job and not _layers_may_win(sample, choice.index):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
@@ -229,11 +228,11 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
 
 
-def _layers_win(sample: Job, index: int) -> bool:
-    """Whether a base and a refinement are better than a base alone of this index, on a small part of a picture."""
+def _layers_may_win(sample: Job, index: int) -> bool:
+    """Whether a base and a refinement may be better than a base alone of this index, by a small part of a picture."""
     packets = sample.packets(0, index)
     found = _fit_shot(sample, sum(map(len, packets)), START_STEP, QUICK_BLOCKS)
-    return found is not None and base_error(sample, packets) > SHOWN_BETTER * found[0].error(found[1])
+    return found is not None and base_error(sample, packets) > LIKELY * found[0].error(found[1])
 
 
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:
