@@ -220,7 +220,9 @@ def refine(
     d = packets[0].description
     if any(p.description != d for p in packets):
         raise InputError("the base has packets of several pictures")
-    decoding = Decoding(d, find_model(d.model_id, {} if model is None else {model_of(model).model_id: model_of(model)}))
+    decoding = Decoding(
+        d, find_model(d.model_id, {} if model is None else {(given := model_of(model)).model_id: given})
+    )
     decoding.add(packets)
     extensions = extensions_of(source_id, capture_time_ms, metadata)
     request = Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)

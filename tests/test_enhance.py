@@ -163,6 +163,7 @@ def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() 
     ]
     assert mean_of(states)["mean"]["w"].tolist() == [2.5, 2.5]
     assert mean_of(states)["step"] == 4
+    assert mean_of(states)["about"]["mean_of_steps"] == [1, 4]
     with pytest.raises(InputError, match="one shape"):
         mean_of([*states, {**states[0], "shape": {"width": 3}}])
 

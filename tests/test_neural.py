@@ -107,6 +107,16 @@ def test_a_picture_of_one_tile_decodes_first() -> None:
     assert shown(onboard.compress(picture, quality=20), "small").shape == (side, side)
 
 
+def test_a_net_without_a_part_for_a_picture_leaves_it_to_the_smaller_one_and_says_so(photograph: np.ndarray) -> None:
+    own, halved = (
+        onboard.decompress(onboard.compress(photograph, quality=30, scale=scale), enhance="large").report
+        for scale in (1, 2)
+    )
+    assert (own["decoder"], own["why"]) == ("large", "asked for")
+    assert halved["decoder"] == "small"
+    assert "no large net of doubled luma" in halved["why"]
+
+
 def test_threads_may_decode_side_by_side(photograph: np.ndarray) -> None:
     streams = [onboard.compress(photograph[:, : 160 - 8 * i], quality=30) for i in range(4)]
     expected = [shown(data, "small") for data in streams]

@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
+from onboard.ground.neural import NETS, PARTS
 from onboard.image_io import STDIO, read_bytes, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
@@ -47,13 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
     enhance.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
-    enhance.add_argument("--net", choices=("small", "large"), default="small", help="which net (default small)")
-    enhance.add_argument("--part", choices=("luma", "doubled", "chroma"), default="luma", help="which of its parts")
+    enhance.add_argument("--net", choices=NETS, default=NETS[0], help="which net (default small)")
+    enhance.add_argument("--part", choices=PARTS, default=PARTS[0], help="which of its parts")
     enhance.add_argument("--start", nargs="+", type=Path, default=[], metavar="NET", help="begin as the mean of these")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
     enhance.add_argument("--loss", choices=("mse", "hybrid"), default="mse", help="hybrid: with SSIM, for looks")
-    enhance.add_argument("--rate", type=float, default=5e-3, metavar="R", help="learning rate (default 0.005)")
+    enhance.add_argument("--rate", type=float, metavar="R", help="learning rate; less than usual is good after --start")
     enhance.add_argument("--seed", type=int, default=1, metavar="N")
     enhance.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
     add_talk(enhance)
@@ -154,10 +155,11 @@ def export_command(options: argparse.Namespace) -> int:
 def enhance_command(options: argparse.Namespace) -> int:
     _need("torch")
     from onboard.ground.linear import parse_neighbours
-    from training.enhance import Plan, train_part
+    from training.enhance import RATE, Plan, train_part
     from training.examples import Kit
 
-    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.loss, options.rate)
+    rate = RATE if options.rate is None else options.rate
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.loss, rate)
     given = parse_neighbours(read_bytes(options.neighbours)) if options.neighbours else None
     kit = Kit.of(_model(options.model), given)
     report = train_part(options.images, kit, options.net, options.part, plan, options.out, options.start, say)

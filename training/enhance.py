@@ -154,6 +154,7 @@ def train_part(
         "loss": plan.loss,
         "crops": plan.crops,
         "seed": plan.seed,
+        "start": [path.name for path in start],
     }
     try:
         run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, [weights_of(path) for path in start])
@@ -268,13 +269,14 @@ def load(path: Path) -> dict[str, Any]:
 def mean_of(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A checkpoint with the mean of the weights of several of one shape: where a run began and where it ended, say.
 
-    All else is the last one's. Raises InputError when their shapes differ.
+    All else is the last one's, the curve as well: that of the mean is not known. Raises InputError when shapes differ.
     """
     *_, last = states
     if any((s["shape"], s["about"]["part"]) != (last["shape"], last["about"]["part"]) for s in states):
         raise InputError("the mean of weights needs checkpoints of one part and one shape")
     mean = {name: sum(s["mean"][name] for s in states) / len(states) for name in last["mean"]}
-    return {**last, "mean": mean}
+    about = {**last["about"], "mean_of_steps": [s["step"] for s in states]}
+    return {**last, "about": about, "mean": mean}
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:

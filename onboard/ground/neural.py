@@ -30,7 +30,7 @@ from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
-NETS = ("small", "large")
+NETS = ("small", "large")  # in order; one that has no part for a picture leaves it to those before it
 PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is

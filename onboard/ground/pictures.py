@@ -178,7 +178,8 @@ def _choose(enhance: str, description: Description, neighbours: Neighbours | Non
     model_id = description.model_id
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
-        for name in ("large", "small") if enhance == "large" else ("small",):
+        best = 0 if enhance == "auto" else NETS.index(enhance)
+        for name in NETS[best::-1]:
             obstacle = unavailable(name, description)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
