@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -111,14 +112,40 @@ def test_drawings_are_of_every_kind() -> None:
 
 def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    folder, out = tmp_path / "pictures", tmp_path / "net.pt"
+    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--crops", "2", "--threads", "1"]
+    run += ["--out", str(tmp_path / "net.pt")]
+    assert main([*run, "--steps", "2"]) == 0
+    assert main([*run, "--steps", "4"]) == 0
+    assert "dB by the net" in capsys.readouterr().err
+
+
+def test_a_net_for_looks_learns_from_features_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the feature net is missing: pip install '.[train]'")
+    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--crops", "2", "--threads", "1", "--json"]
+    assert main([*run, "--net", "perceptual", "--steps", "2", "--out", str(tmp_path / "net.pt")]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == "hybrid"
+
+
+def test_features_tell_a_blurred_picture_from_a_sharp_one() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the feature net is missing: pip install '.[train]'")
+    from training.losses import Features
+
+    sharp = torch.from_numpy(texture(96, 96).astype(np.float32))[None, None]
+    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2, count_include_pad=False)
+    looks = Features.load()
+    same, other = (float(looks.distance(p, sharp)) for p in (sharp, blurred))
+    assert same == 0
+    assert other > 0.01
+
+
+def few_pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
     folder.mkdir()
     for seed in range(11):
         Image.fromarray(texture(168, 168, seed)).save(folder / f"{seed}.png")
-    run = ["enhance", "--images", str(folder), "--out", str(out), "--crops", "2", "--threads", "1"]
-    assert main([*run, "--steps", "2"]) == 0
-    assert main([*run, "--steps", "4", "--loss", "hybrid"]) == 0
-    assert "dB by the net" in capsys.readouterr().err
+    return folder
 
 
 def test_training_can_start_from_a_shipped_net() -> None:
@@ -151,6 +178,23 @@ def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
     assert torch.allclose(large(x), (small(x[:, :7]) + deep(x)) / 2, atol=1e-4)
     with pytest.raises(ValueError, match="20 channels in 4 layers: more than the net to be trained has, 16 in 8"):
         large.grow_from([small.state_dict()] * 4)
+
+
+def test_a_net_of_larger_blocks_starts_as_a_smaller_ones_enlarged() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    from training.nets import Net, Shape
+
+    torch.manual_seed(5)
+    small = Net(Shape(9, 4, 5, 4))
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    doubled = Net(Shape(7, 16, 5, 4))
+    doubled.grow_from([small.state_dict()])
+    x = torch.randn(2, 9, 6, 5)
+    x[:, 7:] = 0
+    pixels = small(x).permute(0, 2, 3, 1).reshape(-1, 1, 2, 2)
+    expected = torch.nn.functional.interpolate(pixels, scale_factor=2.0, mode="bilinear").view(2, 6, 5, 16)
+    assert torch.allclose(doubled(x[:, :7]).permute(0, 2, 3, 1), expected, atol=1e-4)
 
 
 def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() -> None:

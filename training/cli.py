@@ -53,7 +53,6 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--start", nargs="+", type=Path, default=[], metavar="NET", help="begin as the mean of these")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
-    enhance.add_argument("--loss", choices=("mse", "hybrid"), default="mse", help="hybrid: with SSIM, for looks")
     enhance.add_argument("--rate", type=float, metavar="R", help="learning rate; less than usual is good after --start")
     enhance.add_argument("--seed", type=int, default=1, metavar="N")
     enhance.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
@@ -159,7 +158,7 @@ def enhance_command(options: argparse.Namespace) -> int:
     from training.examples import Kit
 
     rate = RATE if options.rate is None else options.rate
-    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.loss, rate)
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, rate)
     given = parse_neighbours(read_bytes(options.neighbours)) if options.neighbours else None
     kit = Kit.of(_model(options.model), given)
     report = train_part(options.images, kit, options.net, options.part, plan, options.out, options.start, say)

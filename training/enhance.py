@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from onboard.errors import InputError
 from onboard.wire import BLOCK
 from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_blocks, validation
+from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
 from training.nets import Net, Shape
 from training.pictures import find, split
 
@@ -37,11 +38,12 @@ CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
     ("small", "luma"): (176, 4),
-    ("small", "doubled"): (96, 10),
+    ("small", "doubled"): (176, 4),
     ("small", "chroma"): (80, 4),
     ("large", "luma"): (272, 10),
+    ("perceptual", "luma"): (176, 4),
 }
-SSIM_WEIGHT = 0.3  # of the hybrid loss
+HYBRID = ("perceptual",)  # nets for looks; all others are for fidelity
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,6 @@ class Plan:
     crops: int
     seed: int
     threads: int
-    loss: str = "mse"
     rate: float = RATE
 
 
@@ -66,6 +67,7 @@ class Run:
         torch.manual_seed(plan.seed)
         torch.set_num_threads(plan.threads)
         self.plan, self.about = plan, about
+        self.looks = Features.load() if about["loss"] == "hybrid" else None
         self.side = 2 * BLOCK if shape.outputs > BLOCK * BLOCK else BLOCK
         self.net = Net(shape)
         if start:
@@ -90,8 +92,9 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16):
             shown = base + self.net(seen.contiguous(memory_format=torch.channels_last))
         loss = (((shown - target) ** 2).mean((1, 2, 3)) * weight).mean()
-        if self.plan.loss == "hybrid":
-            loss = loss + SSIM_WEIGHT * (1 - _ssim(*(_planes(p, self.side) for p in (shown, target))))
+        if self.looks is not None:
+            pair = _planes(shown, self.side), _planes(target, self.side)
+            loss = loss + SSIM_WEIGHT * (1 - ssim(*pair)) + FEATURE_WEIGHT * self.looks.distance(*pair)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         loss.backward()
@@ -151,7 +154,7 @@ def train_part(
         "part": part_name,
         "model": f"{kit.model.model_id:04x}",
         "folders": [p.name for p in folders],
-        "loss": plan.loss,
+        "loss": "hybrid" if name in HYBRID else "mse",
         "crops": plan.crops,
         "seed": plan.seed,
         "start": [path.name for path in start],
@@ -204,7 +207,7 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
         before, after = (float(np.mean((p - target) ** 2)) for p in (base, shown))
         if min(before, after) > 0:
             gains.setdefault(f"{e.kind}_db", []).append(10 * math.log10(before / after))
-        likeness = [_ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
+        likeness = [ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
         gains.setdefault(f"{e.kind}_ssim", []).append(float(likeness[0] - likeness[1]))
     return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
 
@@ -277,15 +280,3 @@ def mean_of(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     mean = {name: sum(s["mean"][name] for s in states) / len(states) for name in last["mean"]}
     about = {**last["about"], "mean_of_steps": [s["step"] for s in states]}
     return {**last, "about": about, "mean": mean}
-
-
-def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity of 8x8 windows, two pixels apart, of pictures (n, 1, height, width)."""
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 8, 2)
-
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    ma, mb = mean(a), mean(b)
-    va, vb, ab = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
-    return ((2 * ma * mb + c1) * (2 * ab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean()

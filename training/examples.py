@@ -41,9 +41,9 @@ DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
 HALVED = 0.3  # share of pictures averaged down first: the same things, smaller and sharper
 RELIT = 0.3  # share of pictures with another contrast and brightness
 LOSSY = 0.4
-INDICES = (40, 200)
+INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
 LAYERED = 0.5  # share of streams with layer 2, for the nets that see it
-STEPS = (36, 130)
+STEPS = (36, 100, 130)
 PACKET_SIZES = (100, 400)
 LEAST_ERROR = 4.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
@@ -284,8 +284,8 @@ class Pool:
             burst = 1.0 if rng.random() < 0.6 else float(rng.uniform(1, 6))
             size = int(rng.integers(*PACKET_SIZES))
             loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
-        index = int(rng.integers(INDICES[0], INDICES[1] + 1))
-        step = int(rng.integers(STEPS[0], STEPS[1] + 1)) if part.refined and rng.random() < LAYERED else None
+        index = round(rng.triangular(*INDICES))
+        step = round(rng.triangular(*STEPS)) if part.refined and rng.random() < LAYERED else None
         effort = Effort(model.threshold, price)
         return make(picture, self._kit, part, index, effort, loss, int(rng.integers(1 << 31)), step)
 

@@ -72,8 +72,8 @@ class Net(nn.Module):
     def grow_from(self, nets: Sequence[dict[str, Tensor]]) -> None:
         """Start as the mean of smaller nets, side by side in the channels of this one.
 
-        What is added, channels and layers, begins by doing nothing. A layer with another number of outputs is not
-        taken over. Raises ValueError when the nets do not fit in.
+        What is added, channels and layers, begins by doing nothing. Blocks that are twice as large begin enlarged;
+        other outputs begin anew. Raises ValueError when the nets do not fit in.
         """
         width = sum(len(net["enter.weight"]) for net in nets)
         layers = 3 + max(int(name.split(".")[1]) for net in nets for name in net if name.startswith("body"))
@@ -82,12 +82,13 @@ class Net(nn.Module):
                 f"{width} channels in {layers} layers: more than the net to be trained has, {self.shape.width} in "
                 f"{self.shape.layers}"
             )
+        heads = [_enlarged(net, self.shape.outputs) for net in nets]
         direct, leave = _by_input(self.direct.weight), _by_input(self.leave.weight)
-        if all(len(net["leave.weight"]) == self.shape.outputs for net in nets):
+        if all(heads):
             for weight in (direct, leave, self.direct.bias, self.leave.bias):
                 weight.zero_()
         first = 0
-        for net in nets:
+        for net, head in zip(nets, heads, strict=True):
             width = len(net["enter.weight"])
             own = slice(first, first + width)
             first += width
@@ -97,12 +98,27 @@ class Net(nn.Module):
                     _fill(convolution, own, own, net, f"body.{i}")
                 elif _ends_step(i, self.shape):
                     convolution.weight[own].zero_()
-            if len(net["leave.weight"]) == self.shape.outputs:
-                leave[:, own] = _by_input(net["leave.weight"]) / len(nets)
-                self.leave.bias += net.get("leave.bias", 0.0) / len(nets)
-                value = _by_input(net["direct.weight"]) / len(nets)
-                direct[:, : value.shape[1]] += value
-                self.direct.bias += net.get("direct.bias", 0.0) / len(nets)
+            if head:
+                leave[:, own] = _by_input(head["leave.weight"]) / len(nets)
+                self.leave.bias += head.get("leave.bias", 0.0) / len(nets)
+                value = _by_input(head["direct.weight"]) / len(nets)
+                known = min(value.shape[1], direct.shape[1])
+                direct[:, :known] += value[:, :known]
+                self.direct.bias += head.get("direct.bias", 0.0) / len(nets)
+
+
+def _enlarged(net: dict[str, Tensor], outputs: int) -> dict[str, Tensor]:
+    """The last layers of a net for so many outputs, enlarged bilinearly within a block; none when they cannot be."""
+    head = {name: value for name, value in net.items() if name.startswith(("leave", "direct"))}
+    own = len(net["leave.weight"])
+    if own == outputs:
+        return head
+    if 4 * own != outputs:
+        return {}
+    side = int(own**0.5)
+    pixels = torch.eye(own).view(own, 1, side, side)
+    enlarge = F.interpolate(pixels, scale_factor=2.0, mode="bilinear").view(own, outputs).T
+    return {name: enlarge @ value for name, value in head.items()}
 
 
 def _by_input(weight: Tensor) -> Tensor:

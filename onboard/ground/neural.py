@@ -30,7 +30,7 @@ from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
-NETS = ("small", "large")  # in order; one that has no part for a picture leaves it to those before it
+NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
 PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
@@ -71,6 +71,11 @@ class Net:
             return np.asarray(self.interpreter.get_tensor(made["index"])[0])
 
 
+def stand_ins(name: str) -> list[str]:
+    """A net, and what stands in for it where it has no part."""
+    return list(dict.fromkeys((name, NETS[0])))
+
+
 def unavailable(name: str, description: Description) -> str | None:
     """Why a net cannot decode such a picture, in words; None when it can."""
     try:
@@ -100,8 +105,8 @@ def decode_neural(
 ) -> list[np.ndarray]:
     """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
 
-    Luma is corrected from the plain picture on, chroma from the linear decoder's. Chroma without a net for it, or of a
-    picture at scale 2 and more, is the linear decoder's alone; without matrices it is plain.
+    Luma is corrected from the plain picture on, chroma from the linear decoder's. Chroma without a net for it (see
+    stand_ins), or of a picture at scale 2 and more, is the linear decoder's alone; without matrices it is plain.
 
     Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
     all other blocks with higher layers stay as these have them.
@@ -123,10 +128,11 @@ def decode_neural(
     shown = _whole(enlarge(plain, d, d.scale_log2, shown_log2), still[0].shape, side)
     jobs = [_Job(net, view, still[0] | kept, [shown], shown_log2)]
     colour = len(latents) > 1
-    if colour and neighbours is not None and d.scale_log2 == 0 and _path(name, "chroma", d.model_id) is not None:
+    painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
+    if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
         both = [decode_blocks(decoding, neighbours, i, latents[i]) for i in (1, 2)]
-        jobs.append(_Job(_net(name, "chroma", d.model_id), chroma_features(seen).__getitem__, all_still, both, 0))
+        jobs.append(_Job(_net(painter, "chroma", d.model_id), chroma_features(seen).__getitem__, all_still, both, 0))
     total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []

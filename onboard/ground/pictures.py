@@ -13,7 +13,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
-from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, unavailable
+from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, stand_ins, unavailable
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
@@ -178,8 +178,7 @@ def _choose(enhance: str, description: Description, neighbours: Neighbours | Non
     model_id = description.model_id
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
-        best = 0 if enhance == "auto" else NETS.index(enhance)
-        for name in NETS[best::-1]:
+        for name in stand_ins(NETS[0] if enhance == "auto" else enhance):
             obstacle = unavailable(name, description)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
