@@ -24,7 +24,7 @@ from onboard.arguments import (
     window_of,
 )
 from onboard.erasure import Protection, spread
-from onboard.errors import InputError, NothingDecodableError, OnboardError
+from onboard.errors import BudgetError, InputError, NothingDecodableError, OnboardError
 from onboard.model import Model, find_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture
@@ -54,8 +54,6 @@ __all__ = [
     "describe",
     "refine",
 ]
-
-DEFAULT_BPP = 0.1
 
 
 def compress(
@@ -90,7 +88,8 @@ def compress(
         picture: uint8 or uint16, (height, width) or (height, width, 3), sides 1 to 65535; an array or a memory map.
         budget: most bytes of the whole stream, from the smallest preview up: layers are added where they help. At most
             one of budget, bpp and quality may be given.
-        bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given.
+        bpp: the same in bits per pixel of the full-size picture; 0.1 when nothing is given, but what the smallest
+            stream needs, and 64 bytes, at least.
         quality: 0 (coarsest) to 200 (lossless), halves count, instead of a size: up to 100 a preview of the two base
             layers, from there on a refinement that is better than the finest preview.
         lossless: every sample exactly, behind a preview of which quality and scale may be given.
@@ -129,7 +128,8 @@ def compress(
     if lossless and (budget is not None or bpp is not None):
         raise InputError("a lossless stream has the size that it needs: give no budget")
     if quality is None and not lossless:
-        budget = budget_of(picture, budget, DEFAULT_BPP if bpp is None else bpp)
+        by_default = budget is None and bpp is None
+        budget = budget_of(picture, budget, bpp)
     plan = _expect.plan(expect_loss, expect_burst)
     if interleave is None:
         interleave = plan.interleave if expect_loss else _expect.usual_interleave(budget, packet_size)
@@ -179,7 +179,13 @@ def compress(
     assert budget is not None
     from onboard import progressive
 
-    return b"".join(arrange(progressive.fit(job, budget, fixed)))
+    try:
+        packets = progressive.fit(job, budget, fixed)
+    except BudgetError as e:
+        if not by_default:
+            raise
+        packets = progressive.fit(job, e.smallest, fixed)
+    return b"".join(arrange(packets))
 
 
 def refine(

@@ -11,13 +11,17 @@ from onboard.model import Model, default_model, load_model
 from onboard.planes import choose_window
 from onboard.wire import MAX_SCALE_LOG2, TIME, Curve, Extension, ExtensionType, Window
 
+DEFAULT_BPP = 0.1
+DEFAULT_LEAST = 64  # bytes: a thumbnail of 0.1 bits per pixel would be less than a header
 
-def budget_of(picture: np.ndarray, budget: int | None, bpp: float) -> int:
-    """Bytes of a budget that is given in bytes or in bits per pixel."""
+
+def budget_of(picture: np.ndarray, budget: int | None, bpp: float | None) -> int:
+    """Bytes of a budget that is given in bytes or in bits per pixel; the default when neither is."""
     if budget is None:
-        if not 0 < bpp < 1e6:
+        if bpp is not None and not 0 < bpp < 1e6:
             raise InputError(f"{bpp} bits per pixel: must be more than 0")
-        budget = int(bpp * picture.shape[0] * picture.shape[1] / 8)
+        least = DEFAULT_LEAST if bpp is None else 1
+        return max(int((bpp or DEFAULT_BPP) * picture.shape[0] * picture.shape[1] / 8), least)
     if budget < 1:
         raise InputError(f"a budget of {budget} bytes: must be at least 1")
     return budget

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
+from onboard import compress, compress_stream, decompress, describe, refine
+from onboard.arguments import DEFAULT_BPP
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, refine_picture
-from onboard.errors import InputError
+from onboard.errors import InputError, OnboardError
 from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
-from onboard.options import OK, add_talk, byte_size, print_json, run, say
+from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
@@ -93,17 +94,26 @@ def command(options: argparse.Namespace) -> int:
     outputs = [output_name(path, options) for path in options.pictures]
     if len(set(outputs)) < len(outputs):
         raise InputError("several pictures would be written to one file: give a folder with -o")
-    results = []
+    if options.json and STDIO in outputs:
+        raise InputError("--json and packets cannot both go to standard output: give a file with -o")
+    results, failed = [], 0
     for path, output in zip(options.pictures, outputs, strict=True):
-        results.append(one_picture(path, output, options))
+        try:
+            result = one_picture(path, output, options)
+        except OnboardError as e:  # the other pictures are worth having
+            failed += 1
+            results.append({"input": path, "error": str(e)})
+            say(f"onboard-compress: {e}")
+            continue
+        results.append(result)
         if not (options.quiet or options.json):
-            say(summary(results[-1]))
-            if options.verbose or "seconds_on_air" in results[-1]:
-                say(link_summary(results[-1]))
+            say(summary(result))
+            if options.verbose or "seconds_on_air" in result:
+                say(link_summary(result))
     if options.json and options.pictures:
-        if STDIO in outputs:
-            raise InputError("--json and packets cannot both go to standard output: give a file with -o")
         print_json(results)
+    if failed:
+        return UNUSABLE if failed == len(results) else PARTIAL
     return OK
 
 
@@ -133,7 +143,7 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
             data = kept
         if options.resend:
             data = send_again(data, options)
-    except InputError as e:
+    except OnboardError as e:
         raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
     result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}

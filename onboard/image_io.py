@@ -114,8 +114,10 @@ def _to_array(image: Image.Image) -> np.ndarray:
         return np.asarray(image).astype(np.uint16)
     if image.mode in ("I", "F"):
         values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise InputError(f"samples of mode {image.mode} outside 0 to 65535: convert to 8 or 16 bits first")
+        if image.mode == "F":
+            raise InputError("samples are floating point: scale them to integers of 8 or 16 bits first")
+        if values.min() < 0 or values.max() > 65535:
+            raise InputError(f"samples from {values.min()} to {values.max()}: only 0 to 65535 can be coded")
         return values.astype(np.uint16)
     if image.mode in ("L", "RGB"):
         return np.array(image)

@@ -146,6 +146,26 @@ def test_bad_input_gets_one_line_and_status_two(png: Path, tmp_path: Path, capsy
     assert not list(tmp_path.glob("*.obp"))
 
 
+def test_one_bad_picture_of_several_does_not_keep_the_others_from_being_coded(
+    png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    assert compress([str(empty), str(png), "-o", str(tmp_path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    bad, good = json.loads(out)
+    assert bad["error"] in err
+    assert bad["input"] == str(empty)
+    assert Path(good["output"]).stat().st_size == good["bytes"]
+    assert compress([str(empty), "-q"]) == 2
+
+
+def test_floating_point_pictures_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "f.tif")
+    assert compress([str(tmp_path / "f.tif")]) == 2
+    assert "f.tif: samples are floating point: scale them to integers" in capsys.readouterr().err
+
+
 def test_a_budget_that_is_too_small_is_refused(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compress([str(png), "--budget", "5"]) == 2
     assert "smallest" in one_line(capsys)

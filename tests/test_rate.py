@@ -87,6 +87,16 @@ def test_the_default_is_a_tenth_of_a_bit_per_pixel() -> None:
     assert onboard.compress(PICTURES["scene"]) == onboard.compress(PICTURES["scene"], bpp=0.1)
 
 
+@pytest.mark.parametrize("side", [1, 8, 20, 40])
+def test_a_thumbnail_by_default_gets_what_the_smallest_stream_needs(side: int) -> None:
+    picture = NOISE[:side, :side]
+    assert len(onboard.compress(picture)) <= 64
+    told = onboard.compress(picture, metadata="a camera with much to tell, in every packet")
+    assert onboard.decompress(told).image.shape == picture.shape
+    with pytest.raises(BudgetError):
+        onboard.compress(picture, bpp=0.1)
+
+
 def test_an_impossible_budget_names_the_smallest_stream() -> None:
     with pytest.raises(BudgetError) as caught:
         onboard.compress(NOISE, budget=10)
