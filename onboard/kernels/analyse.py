@@ -11,22 +11,16 @@ become SIMD code. For that they are plain, and their intermediate values are cas
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.products import ABREAST, LANES, SIDE, UNITS, first_sums, other_sums
 
 NORM_SHIFT = 40
 
-_TILE = 64  # blocks of a block row that are analysed together: their samples stay in the first-level cache
+_TILE = (
+    64  # blocks of a block row that are analysed together, a multiple of ABREAST: they stay in the first-level cache
+)
 _CHUNK = 512  # blocks that are quantised together
-
-
-@njit(inline="always")
-def _dot(samples, weights):
-    total = np.int32(0)
-    for i in range(64):
-        total = np.int32(total + np.int32(samples[i]) * np.int32(weights[i]))
-    return total
 
 
 @kernel
@@ -45,13 +39,14 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
     """
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
-    samples = weights.shape[1]  # 64, which the compiler must not know: it would unroll the sum of squares to scalars
-    lines = np.empty((8, 8 * _TILE), np.int16)  # samples minus 128, row by row
-    blocks = np.empty((_TILE, 64), np.int16)  # the same, block by block
-    line_words, block_words = lines.view(np.complex128), blocks.view(np.complex128)  # eight samples each, to move them
+    lines = np.zeros((SIDE, SIDE * _TILE), np.int16)  # samples minus 128, row by row
+    wide = np.empty((UNITS * SIDE, LANES), np.int16)  # a row's weights, once for each of the blocks abreast
+    for row in range(UNITS * SIDE):
+        for x in range(SIDE):
+            for copy in range(ABREAST):
+                wide[row, SIDE * copy + x] = weights[row >> 3, SIDE * (row & 7) + x]
     energy = np.empty(_TILE, np.int32)
-    sums = np.zeros((8, _TILE), np.int32)
-    chosen = np.empty(_TILE, np.int64)
+    sums = np.zeros((UNITS, _TILE), np.int32)
     for row in range(rows):
         for left in range(0, columns, _TILE):
             many = min(_TILE, columns - left)
@@ -63,31 +58,22 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
                     line[x] = np.int16(source[x]) - np.int16(128)
                 for x in range(inside, 8 * many):
                     line[x] = line[inside - 1]
-            for b in range(many):
-                for y in range(8):
-                    block_words[b, y] = line_words[y, b]
-            for b in range(many):
-                block = blocks[b]
-                square = np.int32(0)
-                for i in range(samples):
-                    square = np.int32(square + np.int32(block[i]) * np.int32(block[i]))
-                energy[b] = square
-                sums[0, b] = _dot(block, weights[0])
+            for b in range(0, many, ABREAST):
+                first_sums(lines, SIDE * b, wide, energy, sums, b)
             begin = first + row * columns + left
             left_over = residual[begin : begin + many]
             for b in range(many):
                 a = np.int64(sums[0, b])
                 left_over[b] = np.int64(energy[b]) - ((a * a * norm) >> NORM_SHIFT)
             count = 0
-            for b in range(many):
-                chosen[count] = b
-                count += left_over[b] > floor
-            for c in range(count):
-                b = chosen[c]
-                block = blocks[b]
-                for k in range(1, 8):
-                    sums[k, b] = _dot(block, weights[k])
-            for k in range(8 if count > 0 else 1):
+            for b in range(0, many, ABREAST):
+                over = 0
+                for i in range(b, min(b + ABREAST, many)):
+                    over += left_over[i] > floor
+                if over > 0:
+                    other_sums(lines, SIDE * b, wide, sums, b)
+                count += over
+            for k in range(UNITS if count > 0 else 1):
                 factor, places = np.uint32(multiplier[k]), np.uint32(shift[k])
                 half = np.uint32(1 << (shift[k] - 1))
                 latent, total = latents[begin : begin + many, k], sums[k]
