@@ -38,7 +38,7 @@ CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
     ("small", "luma"): (176, 4),
-    ("small", "doubled"): (176, 4),
+    ("small", "doubled"): (172, 4),
     ("small", "chroma"): (80, 4),
     ("large", "luma"): (272, 10),
     ("perceptual", "luma"): (176, 4),
