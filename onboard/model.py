@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from os import PathLike
@@ -154,6 +154,10 @@ class Model:
     def table_set(self, index: int) -> int:
         """Table set that codes a plane at this index."""
         return sum(index >= limit for limit in self.set_limits)
+
+    def has_latents_of(self, other: Model) -> bool:
+        """Whether the two differ in their code lengths at most: what decodes latents of the one fits the other."""
+        return replace(self, lengths=other.lengths).data == other.data
 
     @lru_cache(maxsize=SETS)  # noqa: B019 - a model lives as long as the process
     def words(self, table_set: int) -> np.ndarray:
