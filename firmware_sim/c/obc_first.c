@@ -83,7 +83,7 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
             lean -= 4 * prediction;
             context = context_of(6u * total / terms);
         }
-        if (context == OBC_FIRST_SPLIT && obc_distance(lean, 0) >= OBC_STRONG_LEAN) {
+        if (context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN)) {
             context = OBC_FIRST_STRONG;
         }
         q = quantise(*z, prediction, step, zero);
