@@ -74,7 +74,7 @@ def _put(out, pos, acc, fill):
 
 @njit
 def _foretell(q, size, start, stop, width, residual, context, lean):
-    """first_context, size and residual, its sign as it is coded, of the blocks `start` to `stop` - 1, whole rows of a
+    """first_context, size and residual, with the sign that is coded, of the blocks `start` to `stop` - 1: whole rows of a
     stripe.
 
     The row above the first of them, and the block before that, are in the section: only the blocks at both ends of a
