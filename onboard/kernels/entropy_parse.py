@@ -122,8 +122,8 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
             activity += abs(north - north_east) + abs(value - north_west) + abs(north - north_west)
             prediction = max(min(value, north), min(max(value, north), value + north - north_west))
             lean = 2 * value + north + north_east - 4 * prediction
-            strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
-            context = FIRST_CONTEXT[min(activity, len(FIRST_LEVEL) - 1) + strong]
+            contexts = FIRST_CONTEXT[min(activity, len(FIRST_LEVEL) - 1)]
+            context = contexts >> 4 * np.int64(abs(lean) >= STRONG_LEAN) & 15
         else:
             prediction, context, lean = first_context(q, size, n, begin, row, column, width)
         r = np.int64(0)
