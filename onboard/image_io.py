@@ -24,6 +24,7 @@ READABLE = frozenset(
 )
 STDIO = "-"
 TIFF_BITS = 258  # BitsPerSample
+_JPEG2000_HEAD = 1 << 16  # bytes of a file in which its codestream begins
 PNG_RGB, PNG_UP = 2, 2  # colour type; filter
 _DEEP_COLOUR = re.compile("RGB[AX]?;16[BLN]")
 _RAW_TYPES = {"u8": "u1", "u16le": "<u2", "u16be": ">u2", "rgb888": "u1", "rgb565le": "<u2", "rgb565be": ">u2"}
@@ -79,6 +80,7 @@ def _deep_colour(image: ImageFile.ImageFile) -> str:
     modes = {_raw_mode(tile) for tile in image.tile}
     samples = getattr(image, "tag_v2", {}).get(TIFF_BITS, ())
     deep_planes = len(samples) > 1 and max(samples) > 8  # one after another: their modes say nothing of a depth
+    deep_planes |= image.format == "JPEG2000" and image.mode.startswith("RGB") and _jpeg2000_bits(image) > 8
     if not deep_planes and not any(";16" in mode and not mode.startswith("I") for mode in modes):
         return ""
     mode = modes.pop()
@@ -87,6 +89,17 @@ def _deep_colour(image: ImageFile.ImageFile) -> str:
             "16-bit samples that Pillow cuts to 8: give colour without alpha as PNG, or as plain TIFF or PPM"
         )
     return mode
+
+
+def _jpeg2000_bits(image: ImageFile.ImageFile) -> int:
+    """Bits of a sample, of which Pillow says nothing: from the codestream's SIZ segment (ISO/IEC 15444-1, A.5.1)."""
+    file = image.fp
+    assert file is not None  # open until the picture is loaded
+    file.seek(0)
+    head = file.read(_JPEG2000_HEAD)
+    at = head.find(b"\xff\x4f\xff\x51")  # SOC and SIZ
+    depth = head[at + 42 : at + 43] if at >= 0 else b""
+    return (depth[0] & 127) + 1 if depth else 8
 
 
 def _raw_mode(tile: Any) -> str:

@@ -57,6 +57,16 @@ def test_deep_files_that_would_lose_their_depth_are_refused(tmp_path: Path) -> N
         written(tmp_path, "a.tif", out.getvalue())
 
 
+@pytest.mark.parametrize("kind", ["jp2", "j2k"])
+def test_deep_colour_in_jpeg_2000_is_refused_and_what_pillow_keeps_is_read(kind: str, tmp_path: Path) -> None:
+    encode = pytest.importorskip("imagecodecs").jpeg2k_encode
+    with pytest.raises(InputError, match="cuts to 8"):
+        written(tmp_path, f"a.{kind}", encode(PICTURE, level=0, codecformat=kind))
+    grey, shallow = PICTURE[..., 0], (PICTURE >> 8).astype(np.uint8)
+    assert (written(tmp_path, f"g.{kind}", encode(grey, level=0, codecformat=kind)) == grey).all()
+    assert (written(tmp_path, f"s.{kind}", encode(shallow, level=0, codecformat=kind)) == shallow).all()
+
+
 def test_deep_colour_is_written_as_png_only() -> None:
     with pytest.raises(InputError, match=r"\.png only"):
         encode_picture("a.tif", PICTURE, {})
