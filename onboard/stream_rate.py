@@ -15,7 +15,7 @@ CALM = 32  # rows so far count as this part of PRIOR_COST at least
 CAUTION = 120  # of 256, added to an estimate for all rows: to have spent too much is worse than too little
 PACKET_COST = 16  # bytes that a packet costs beside its symbols, about
 LEAST_ROW = (
-    5  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
+    6  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
 )
 OPEN_BITS = 255  # what opening a packet takes at most
 OCTAVE = 32  # steps of a logarithm, as those of the quantiser
