@@ -168,7 +168,7 @@ def best_of(times: int, call: Callable[[], object]) -> float:
 
 def speed(folder: Path) -> Iterator[str]:
     """12 MP grey in memory at 1 bpp, one thread, and a region of it."""
-    from onboard.encoder import Job
+    from onboard.job import Job
     from onboard.model import default_model
     from onboard.progressive import single_shot
     from onboard.wire import MAX_PACKET, Colour, Description

@@ -26,7 +26,7 @@ REGION_BUDGET = 20000
 
 def known_step(grey: np.ndarray, data: bytes) -> Callable[[], list[bytes]]:
     """Encodes a picture at the refinement step that a stream of it has."""
-    from onboard.encoder import Job
+    from onboard.job import Job
     from onboard.layer_header import FIRST_REFINEMENT, unpack_header
     from onboard.model import default_model
     from onboard.progressive import single_shot

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from onboard import encoder as _encoder
 from onboard import expect as _expect
 from onboard.arguments import (
     DEFAULT_BPP,
@@ -24,8 +23,10 @@ from onboard.arguments import (
     scale_log2_of,
     window_of,
 )
+from onboard.encoder import content_crc
 from onboard.erasure import Protection, spread
 from onboard.errors import BudgetError, InputError, NothingDecodableError, OnboardError
+from onboard.job import FINER_MARGIN, Job
 from onboard.model import Model, find_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture
@@ -142,7 +143,7 @@ def compress(
     if scale is None and not lossless:
         scale = 1 if quality is not None else "auto"
     known = model_of(model)
-    content = _encoder.content_crc(picture)
+    content = content_crc(picture)
     base = Description(
         picture_id=content & 0xFFFF if image_id is None else image_id,
         tag=0,
@@ -161,8 +162,8 @@ def compress(
     if lossless and (protection or order == "spread"):
         raise InputError("erasure packets and the spread order are for previews: not with a lossless stream")
     arrange: Callable[[list[bytes]], list[bytes]] = spread if order == "spread" else list
-    margin = _encoder.FINER_MARGIN if quality is None and not lossless else 0
-    job = _encoder.Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
+    margin = FINER_MARGIN if quality is None and not lossless else 0
+    job = Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
     fixed = None if scale in (None, "auto") else scale_log2_of(int(scale))

@@ -25,7 +25,6 @@ from onboard.wire import (
     CRC,
     LAYER_FIRST,
     LAYER_REST,
-    MAX_INDEX,
     MAX_PACKET,
     MIN_PACKET,
     QUAD,
@@ -38,11 +37,7 @@ from onboard.wire import (
 )
 
 LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
-FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
 CRC_ROWS = 1024  # of the picture that content_crc looks at together; a multiple of 16
-SAMPLE_PIXELS = 1 << 19
-SAMPLE_BANDS = 4
-SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
 
 
 @dataclass(frozen=True)
@@ -90,6 +85,9 @@ class Effort:
 
     threshold: int
     price: int
+
+
+ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 
 
 def threshold_energy(model: Model, index: int, effort: Effort) -> int:
@@ -201,90 +199,6 @@ def seal(sources: list[Packet], protection: Protection | None) -> list[bytes]:
     return protect(sources, protection) if protection else [pack(p) for p in sources]
 
 
-@dataclass
-class Job:
-    """A picture to be coded: makes, and keeps, its latents at the scales that are asked for.
-
-    Attributes:
-        picture: see planes.strips.
-        base: description at scale 1.
-        tag: encoding tag, None to derive it.
-        protection: erasure packets, None for none.
-        overhead: bytes that framing adds to every packet, for the budget.
-        margin: indices by which latents are kept finer than asked for, so that a search need not compute them again.
-    """
-
-    picture: np.ndarray
-    base: Description
-    model: Model
-    packet_size: int
-    extensions: tuple[Extension, ...]
-    tag: int | None
-    protection: Protection | None = None
-    overhead: int = 0
-    margin: int = 0
-
-    def __post_init__(self) -> None:
-        self._kept: dict[int, Encoding] = {}
-
-    def packer(self, description: Description, index: int) -> Packer:
-        """For more source packets of the same stream."""
-        reserve = self.protection.reserve(bool(self.extensions)) if self.protection else (0, 0)
-        return Packer(description, index, self.packet_size, self.extensions, reserve)
-
-    def seal(self, sources: list[Packet]) -> list[bytes]:
-        """Source packets serialised, with their erasure packets."""
-        return seal(sources, self.protection)
-
-    def packets(self, scale_log2: int, index: int, price: int | None = None) -> list[bytes]:
-        """The stream at a scale, index and price of a bit (the model's own by default)."""
-        effort = Effort(self.model.threshold, self.model.price if price is None else price)
-        encoding = self._kept.get(scale_log2)
-        if encoding is None or encoding.finest > index:
-            finest = max(index - self.margin, 0)
-            encoding = analyse_picture(
-                self.picture, replace(self.base, scale_log2=scale_log2), self.model, finest, effort
-            )
-            self._kept[scale_log2] = encoding
-        return encoding.packets(
-            index,
-            packet_size=self.packet_size,
-            effort=effort,
-            extensions=self.extensions,
-            tag=self.tag,
-            protection=self.protection,
-        )
-
-    def sample(self, align: int = SAMPLE_ALIGN) -> Job:
-        """The same job on bands of a multiple of `align` rows of a large picture, with the largest packets."""
-        height, width = self.picture.shape[:2]
-        if height * width <= 2 * SAMPLE_PIXELS:
-            return self
-        bands = SAMPLE_BANDS
-        tall = max(SAMPLE_PIXELS // width // bands // align, 1) * align
-        tops = [(height - tall) * i // (bands - 1) // align * align for i in range(bands)]
-        part = np.concatenate([self.picture[top : top + tall] for top in tops])
-        base = replace(self.base, height=part.shape[0])
-        return replace(
-            self, picture=part, base=base, packet_size=MAX_PACKET, protection=None, overhead=0, margin=MAX_INDEX
-        )
-
-    def source_share(self, budget: int) -> float:
-        """About which share of a budget is left for source packets without their framing."""
-        share = self.packet_size / (self.packet_size + self.overhead)
-        if self.protection is not None:
-            share *= self.protection.source_share(max(budget // self.packet_size, 1))
-        return share
-
-    def size(self, packets: list[bytes]) -> int:
-        """Bytes of packets with their framing."""
-        return sum(map(len, packets)) + self.overhead * len(packets)
-
-    @property
-    def pixels(self) -> int:
-        return self.picture.shape[0] * self.picture.shape[1]
-
-
 def analyse_picture(
     picture: np.ndarray, description: Description, model: Model, finest: int, effort: Effort
 ) -> Encoding:
@@ -360,7 +274,7 @@ def _sections(
     else:
         group = np.empty(total, np.uint8)
         gather(symbols.group, raster, group)
-        rest = _order_rest(symbols, raster, total)
+        rest = _order_rest(symbols, raster, total) if group.any() else symbols.rest  # of group 2 only is it read
     begin = 0
     while begin < total:
         limit = packer.room(plane, layer, phase, begin)

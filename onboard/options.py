@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import re
 import sys
@@ -57,7 +58,13 @@ def print_json(value: Any) -> None:
 
 
 def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
-    """Parse and run; every error on purpose becomes one line and exit status 2, never a traceback."""
+    """Parse and run; every error on purpose becomes one line and exit status 2, never a traceback.
+
+    Args:
+        argv: None for the arguments of the process, which then does nothing but this.
+    """
+    if argv is None:
+        gc.freeze()  # what was imported stays: to look through it for garbage takes as long as a picture
     options = parser.parse_args(argv)
     try:
         return command(options)

@@ -11,16 +11,18 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import exp, log
 
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, Job, analyse_picture
+from onboard.encoder import ALL_GROUP_1, Encoding
+from onboard.job import Job
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD, LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer
 from onboard.planes import enlarge, strips
+from onboard.rate import Choice, fit_budget
 from onboard.rate import Job as RateJob
-from onboard.rate import fit_budget
 from onboard.reference import Rect, whole
 from onboard.refiner import (
     DEAD_ZONE,
@@ -38,16 +40,19 @@ from onboard.refiner import (
     steps_deeper,
 )
 from onboard.spend import AIM, COARSEST, START_STEP, BitsOf, counted, find_grain, find_step, first, spend
+from onboard.survey import Survey, survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, header_size, pack, unpack
 
-ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one latent: the layers above say the rest
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
 SHOWN_BETTER = 1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, with the net
-LIKELY = 0.9  # the same as a sample may tell it: then the whole picture is asked
+LIKELY = 1.06  # the same as some bands tell it, to a few per cent: from here on the whole picture is asked
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
+STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
+SPARSE_SIZE_PER_STEP, QUICK_STEPS = 0.065, 4  # a refinement of few symbols grows by so much per finer step; tried
+CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
 LOSSLESS_DOUBT = 1.2  # a lossless stream is only made when it is counted to be at most so many times the budget
@@ -67,16 +72,23 @@ def with_tag(packets: Iterable[Packet], tag: int) -> list[Packet]:
 
 @dataclass(frozen=True)
 class Shot:
-    """Layer 0 alone as the base, and what it does not foretell, ready to be coded at any grain."""
+    """Layer 0 alone as the base, and what it does not foretell, ready to be coded at any grain.
+
+    Attributes:
+        index: of the base.
+        share: pixels of the parts for each of the picture; one that is not whole can be counted only.
+    """
 
     job: Job
     index: int
     base: list[Packet]
     parts: list[PartCoder]
+    share: float = 1.0
 
     @cached_property
     def bits_of(self) -> BitsOf:
-        return counted(self.parts)
+        bits = counted(self.parts)
+        return bits if self.share == 1 else lambda grain: bits(grain) / self.share
 
     @property
     def base_size(self) -> int:
@@ -99,15 +111,13 @@ class Shot:
         return self.job.seal(base + packer.finish())
 
     def error(self, step: int) -> float:
-        """Squared error of the luma, about."""
+        """Squared error of the parts' luma, about."""
         return self.parts[0].measure(Grain(step))[1]
 
 
 def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
-    index = base_index(step, steps_deeper(job.base))
-    encoding = analyse_picture(job.picture, job.base, job.model, index, ALL_GROUP_1)
-    base = encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection)
+    encoding, index, base = _make_base(job, step)
     d = base[0].description
     received = Decoding(d, job.model)  # of what the packets will say
     for state, latents in zip(received.planes, encoding.first_latents(index), strict=True):
@@ -117,6 +127,21 @@ def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Sh
         for p, source in enumerate(source_planes(job.picture, d))
     ]
     return Shot(job, index, base, [PartCoder(part, d, searched_blocks) for part in parts])
+
+
+def survey_shot(job: Job, bands: Survey, step: int) -> Shot:
+    """The same base, and of what it leaves some bands."""
+    _, index, base = _make_base(job, step)
+    return Shot(job, index, base, bands.parts(index, QUICK_BLOCKS), bands.share)
+
+
+def _make_base(job: Job, step: int) -> tuple[Encoding, int, list[Packet]]:
+    encoding, index = job.layer_0(), base_index(step, steps_deeper(job.base))
+    return (
+        encoding,
+        index,
+        encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection),
+    )
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:
@@ -210,8 +235,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         alone = choice.packets
         if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
             return alone
-        sample = job.sample(2 * BLOCK)  # whole blocks of luma and chroma at scale 1
-        if sample is not job and not _layers_may_win(sample, choice.index):
+        if job.is_large and not _layers_may_win(job, budget, choice):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
@@ -228,11 +252,39 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
 
 
-def _layers_may_win(sample: Job, index: int) -> bool:
-    """Whether a base and a refinement may be better than a base alone of this index, by a small part of a picture."""
-    packets = sample.packets(0, index)
-    found = _fit_shot(sample, sum(map(len, packets)), START_STEP, QUICK_BLOCKS)
-    return found is not None and base_error(sample, packets) > LIKELY * found[0].error(found[1])
+def _layers_may_win(job: Job, budget: int, alone: Choice) -> bool:
+    """Whether a base and a refinement may be better than a base alone, by some bands of the picture."""
+    effort = job.effort(alone.price)
+    bands = survey(job.picture, job.encoding(0, alone.index))
+    step = min(round(STEP_AT_INDEX_0 + STEPS_PER_INDEX * alone.index), COARSEST)
+    for _ in range(2):
+        shot = survey_shot(job, bands, step)
+        bits = 8 * shot.room(SAFETY * budget)
+        if bits <= 0:
+            return False
+        step, error = _foretell(shot, bits, step)
+        if abs(base_index(step, steps_deeper(job.base)) - shot.index) <= CLOSE_ENOUGH:
+            break
+    return bands.base_error(alone.index, effort) > LIKELY * error
+
+
+def _foretell(shot: Shot, bits: float, guess: int) -> tuple[int, float]:
+    """About the step that takes so many bits, and their squared error: straight lines in logarithms, nearly."""
+
+    def at(step: int) -> tuple[float, float, int]:
+        return log(max(shot.bits_of(Grain(step)), 1) / bits), log(max(shot.error(step), 1)), step
+
+    seen, slope = [at(guess)], -SPARSE_SIZE_PER_STEP
+    while len(seen) < QUICK_STEPS:
+        excess, _, step = seen[0]
+        step = min(max(step - (round(excess / slope) or 1), 0), COARSEST)
+        if step in [each[2] for each in seen]:
+            break
+        seen = sorted([*seen, at(step)], key=lambda each: abs(each[0]))
+        if seen[0][0] != seen[1][0]:
+            slope = (seen[0][0] - seen[1][0]) / (seen[0][2] - seen[1][2])
+    (near, error, step), (far, other, _) = seen[0], seen[-1 if len(seen) == 1 else 1]
+    return step, exp(error - (near * (other - error) / (far - near) if far != near else 0))
 
 
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:

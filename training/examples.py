@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.encoder import Effort, Job, analyse_picture
+from onboard.encoder import Effort, analyse_picture
 from onboard.errors import InputError
 from onboard.ground.features import (
     CHANNELS,
@@ -25,6 +25,7 @@ from onboard.ground.features import (
     refined_features,
 )
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
+from onboard.job import Job
 from onboard.layers import spread_blocks
 from onboard.model import Model
 from onboard.planes import COLOUR, enlarge

@@ -14,13 +14,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache
-from numba.core.runtime import rtsys
+from llvmlite import binding as llvm
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime import _nrt_python
 
 
 def _find_cache() -> tuple[str | None, str]:
@@ -50,15 +52,33 @@ if _folder is not None:
     numba.config.CACHE_DIR = _folder
 
 
+@lru_cache
+def _publish_memory_functions() -> None:
+    """As numba's own runtime does, which at the same time compiles what is in the machine code already."""
+    for name, address in _nrt_python.c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
+class _MachineCode(CompileResultCacheImpl):
+    """What is kept of a compiled kernel: machine code, and nothing that only linking or inspecting it would need."""
+
+    def reduce(self, cres: Any) -> Any:
+        (name, kind, (code, _)), description, *others, _, reload_init, _ = super().reduce(cres)
+        hollow = llvm.parse_assembly(f'define void @"{description.llvm_cpython_wrapper_name}"() {{ ret void }}')
+        return ((name, kind, (code, hollow.as_bitcode())), description, *others, "", reload_init, ())
+
+
 class _Cache(FunctionCache):
     """Numba's cache, but that loading a kernel does not prepare the compiler, which takes longer than all the rest.
 
-    Compiled code needs numba's memory functions and nothing more. (The compiler prepares itself when it is needed; it
-    would also import scipy, where that is installed, to see whether there is a BLAS.)
+    Machine code needs the addresses of numba's memory functions and nothing more. (The compiler prepares itself when it
+    is needed; it would also import scipy, where that is installed, to see whether there is a BLAS.)
     """
 
+    _impl_class = _MachineCode
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        rtsys.initialize(target_context)
+        _publish_memory_functions()
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
 

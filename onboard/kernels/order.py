@@ -101,8 +101,10 @@ def place_rest(q, group, begin, end, grid, steps, index, rest, group_out, kept):
     """
     across = grid[2]
     factors = np.zeros((_STRIPE, 8), np.int32)
-    factors[:, :7] = steps[1:]
-    values, factor, placed = q.reshape(-1), factors.reshape(-1), rest.reshape(-1)
+    for x in range(_STRIPE):
+        for k in range(7):
+            factors[x, k] = steps[k + 1]
+    values, factor, placed = q.reshape(8 * len(q)), factors.reshape(8 * _STRIPE), rest.reshape(8 * len(rest))
     n = begin
     while n < end:
         run, at = _run(n, end, grid)

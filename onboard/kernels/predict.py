@@ -78,10 +78,12 @@ def predict(first, rest, wanted, columns, matrix, out):
     rows = len(first) // columns
     padded = np.empty((3, columns + 2), np.int32)
     weights = np.zeros((8, _LANES), np.int32)  # by neighbour, then unit
-    weights[:, :7] = matrix.T
+    for i in range(8):
+        for k in range(7):
+            weights[i, k] = matrix[k, i]
     line = np.empty(8 * columns + _LANES, np.int32)  # predictions of a row of blocks
     chosen = np.empty(columns, np.uint32)
-    values, results = rest.reshape(-1), out.reshape(-1)
+    values, results = rest.reshape(8 * rows * columns), out.reshape(8 * rows * columns)
     for y in range(rows):
         _pad(first, y, rows, columns, padded)
         line[:] = 0

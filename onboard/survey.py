@@ -1,0 +1,115 @@
+"""Some bands of a large picture, to tell what the layers above 1 would make of all of it.
+
+The latents are those of the whole picture, which are at hand: a band's blocks are predicted from the blocks that are
+around them in the picture. Only what costs much is left to the bands: reconstruction and the symbols of layer 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from onboard.encoder import Effort, Encoding, PlaneLatents
+from onboard.kernels.entropy import UNITS
+from onboard.kernels.predict import predict
+from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
+from onboard.reference import layer_log2, reference_plane, whole
+from onboard.refiner import Part, PartCoder, source_planes
+from onboard.wire import BLOCK, Description
+
+TALL = 2 * BLOCK  # rows of pixels of a band: whole blocks of luma and of chroma
+SURVEYED_PIXELS = 1 << 19  # about
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Bands of a picture.
+
+    Attributes:
+        encoding: of the whole picture at scale 1.
+        bands: their numbers, ascending; band n begins at row n * TALL.
+        picture: their pixels, one below the other.
+    """
+
+    encoding: Encoding
+    bands: np.ndarray
+    picture: np.ndarray
+
+    @property
+    def share(self) -> float:
+        """Pixels of the bands for each of the picture."""
+        return len(self.picture) / self.encoding.description.height
+
+    @cached_property
+    def _description(self) -> Description:
+        return replace(self.encoding.description, height=len(self.picture))
+
+    @cached_property
+    def _sources(self) -> list[np.ndarray]:
+        return source_planes(self.picture, self._description)
+
+    @cached_property
+    def _latents(self) -> Encoding:
+        """Of the bands, each with a row of blocks above and one below it, which predict what is between them."""
+        planes = []
+        for i, plane in enumerate(self.encoding.planes):
+            per = _rows_of_band(i)
+            rows = self.bands[:, None] * per + np.arange(-1, per + 1)
+            planes.append(_take(plane, np.clip(rows, 0, plane.rows - 1).ravel()))
+        return replace(self.encoding, planes=tuple(planes), finest=0)
+
+    def parts(self, index: int, searched_blocks: int) -> list[PartCoder]:
+        """What layer 0 alone, at an index, leaves of the bands."""
+        d = self._description
+        found = []
+        for i, (source, first) in enumerate(zip(self._sources, self._latents.first_latents(index), strict=True)):
+            blocks = len(first)
+            rest, group = np.zeros((blocks, 1 + UNITS), np.int16), np.ones(blocks, np.uint8)
+            reference = self._reconstruct(i, first, rest, group)
+            part = Part(i, FIRST_REFINEMENT, FORETOLD, whole(d, i), source, reference)
+            found.append(PartCoder(part, d, searched_blocks))
+        return found
+
+    def base_error(self, index: int, effort: Effort) -> float:
+        """Squared error of the bands' luma, at the depth of the source, with layers 0 and 1."""
+        luma = replace(self._latents, planes=self._latents.planes[:1], finest=self.encoding.finest)
+        (symbols,), (first,) = luma.symbols(index, effort), luma.first_latents(index)
+        rest = np.zeros((len(first), 1 + UNITS), np.int16)
+        rest[:, :UNITS] = np.clip(symbols.rest * luma.model.steps(index)[1:], -(1 << 15), (1 << 15) - 1)
+        ours = self._reconstruct(0, first, rest, symbols.group)
+        difference = np.subtract(self._sources[0], ours, dtype=np.float32)
+        return float(np.vdot(difference, difference))
+
+    def _reconstruct(self, plane: int, first: np.ndarray, rest: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """A plane of the bands from its latents, with those above and below, before prediction."""
+        model, columns = self.encoding.model, self._latents.planes[plane].columns
+        predicted = np.empty_like(rest)
+        predict(first, rest, group, columns, model.prediction_matrix, predicted)
+        inner = [
+            np.ascontiguousarray(each.reshape(len(self.bands), _rows_of_band(plane) + 2, columns, -1)[:, 1:-1])
+            for each in (first, predicted, group)
+        ]
+        latents = inner[0].ravel(), inner[1].reshape(-1, 1 + UNITS), inner[2].ravel()
+        return reference_plane(self._description, model, plane, latents, columns, whole(self._description, plane))
+
+
+def survey(picture: np.ndarray, encoding: Encoding) -> Survey:
+    """Bands at equal distances, half of one from the picture's edges."""
+    height, width = picture.shape[:2]
+    total = height // TALL
+    many = min(max(SURVEYED_PIXELS // (TALL * width), 1), total)
+    bands = (2 * np.arange(many) + 1) * total // (2 * many)
+    return Survey(encoding, bands, np.concatenate([picture[TALL * n : TALL * (n + 1)] for n in bands]))
+
+
+def _rows_of_band(plane: int) -> int:
+    return TALL // BLOCK >> layer_log2(plane)
+
+
+def _take(plane: PlaneLatents, rows: np.ndarray) -> PlaneLatents:
+    """Some rows of blocks of a plane, one below the other."""
+    residual = plane.residual.reshape(plane.rows, plane.columns)[rows]
+    latents = plane.latents.T.reshape(-1, plane.rows, plane.columns)[:, rows]
+    return PlaneLatents(len(rows), plane.columns, residual.ravel(), latents.reshape(len(latents), -1).T)

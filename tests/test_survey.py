@@ -1,0 +1,71 @@
+"""Bands of a large picture speak for all of it."""
+
+import numpy as np
+import pytest
+
+import onboard
+from onboard import progressive
+from onboard.job import Job
+from onboard.model import default_model
+from onboard.survey import TALL, Survey, survey
+from onboard.wire import MAX_PACKET, Colour, Description, Window
+from tests import pictures
+
+INDEX, STEP = 70, 90
+PICTURES = {
+    "grey": pictures.texture(6 * TALL, 206),
+    "colour": pictures.colourful(6 * TALL, 206),
+    "deep": pictures.deep(6 * TALL, 206),
+}
+
+
+def job_of(picture: np.ndarray) -> Job:
+    model = default_model()
+    d = Description(
+        picture_id=1,
+        tag=0,
+        model_id=model.model_id,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        colour=Colour.YCBCR420 if picture.ndim == 3 else Colour.GREY,
+        window=Window(12, 0, 0, 300, 3700) if picture.dtype == np.uint16 else None,
+    )
+    return Job(picture, d, model, MAX_PACKET, (), None)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_all_bands_together_have_the_error_of_the_base(name):
+    job = job_of(PICTURES[name])
+    bands = Survey(job.encoding(0, INDEX), np.arange(6), job.picture)
+    assert bands.base_error(INDEX, job.effort()) == progressive.base_error(job, job.packets(0, INDEX))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_a_base_leaves_of_a_band_is_what_it_leaves_of_the_picture_there(name):
+    job, chosen = job_of(PICTURES[name]), np.array([0, 1, 4])
+    pixels = np.concatenate([job.picture[TALL * n : TALL * (n + 1)] for n in chosen])
+    bands = Survey(job.encoding(0, INDEX), chosen, pixels)
+    ours = progressive.survey_shot(job, bands, STEP)
+    theirs = progressive.make_shot(job, STEP)
+    assert ours.base == theirs.base and bands.share == 0.5
+    for band, all_ in zip(ours.parts, theirs.parts, strict=True):
+        tall = TALL >> (band.part.plane > 0)
+        rows = (chosen[:, None] * tall + np.arange(tall)).ravel()
+        assert np.array_equal(band.part.source, all_.part.source[rows])
+        assert np.array_equal(band.part.base, all_.part.base[rows])
+
+
+@pytest.mark.parametrize("height", [17, 100, 4095, 65535])
+def test_bands_are_spread_over_the_picture_and_none_is_taken_twice(height):
+    job = job_of(np.zeros((height, 9), np.uint8))
+    found = survey(job.picture, job.encoding(0, INDEX))
+    assert len(found.picture) == TALL * len(found.bands)
+    assert found.bands[0] >= 0 and TALL * (found.bands[-1] + 1) <= height and (np.diff(found.bands) > 0).all()
+
+
+@pytest.mark.parametrize("top", [150, 460, 860])
+def test_a_large_picture_that_is_mostly_empty_gets_layers_where_they_are_better(top):
+    """A strip of sharp edges in nothing: eight latents a block do not say them."""
+    picture = np.full((1040, 1040), 8, np.uint8)
+    picture[top : top + 130] = pictures.checkerboard(130, 1040, 5)
+    assert "2" in onboard.describe(onboard.compress(picture, bpp=0.15))["layer_bytes"]
