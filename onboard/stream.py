@@ -59,10 +59,12 @@ MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
-CLOSE_FINER = 24
-CLOSE_COARSER = 96
-CLOSE_ROWS = 1
+CLOSE_COARSER = 128
+CLOSE_ROWS = 2
 JUMP = 1 << 13  # 64 grey levels, in latents
+# First latents nearer to their prediction than this become it, in parts of 256 of a step; with a quota it is worth more.
+NEAR = 128
+NEAR_QUOTA = 166
 SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
 
 
@@ -94,7 +96,7 @@ class _Stream:
         self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
         self.groups = groups
         self.protector = Protector(groups, self.rate, packet_size)
-        self.target = index
+        self.target = self.rate.target if self.rate else index
         self.luma_row = 0
         self.last_index = -1
         self.stopped = [False, False]
@@ -114,20 +116,24 @@ class _Stream:
     def packets(self) -> Iterator[bytes]:
         rows = self.planes[0].rows
         for y in range(rows):
+            judged = self.target
             if self.rate:
-                self.rate.aim(y, self._least(y), self._with_packets)
+                luma = self.planes[0]
+                residual = luma.residual[y * luma.columns : (y + 1) * luma.columns]
+                self.rate.energy += int(np.maximum(residual, 0).sum(dtype=np.int64))
+                self.rate.aim(y, self.last_index, self._least(y), self._with_packets)
                 self.target = self.rate.target
             self.luma_row = y
-            yield from self._row(0, y)
+            yield from self._row(0, y, judged)
             if y % 2 or y == rows - 1:
                 for plane in range(1, len(self.planes)):
-                    yield from self._row(plane, y // 2)
+                    yield from self._row(plane, y // 2, judged)
         yield from self._finish()
 
-    def _row(self, plane: int, y: int) -> Iterator[bytes]:
+    def _row(self, plane: int, y: int, judged: int) -> Iterator[bytes]:
         kept = self.planes[plane]
         effort = Effort(stream_threshold(self.model), self.model.price)
-        limit = threshold_energy(self.model, self.model.plane_index(self.target, plane), effort)
+        limit = threshold_energy(self.model, self.model.plane_index(judged, plane), effort)
         self.candidates[plane][y] = kept.residual[y * kept.columns : (y + 1) * kept.columns] > limit
         yield from self._layer_row(plane, y, LAYER_FIRST)
         if y > 0:
@@ -160,7 +166,7 @@ class _Stream:
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
                 far = self.target - slot.index
                 late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
-                if slot.has_symbols() and not late and not -CLOSE_FINER < far < CLOSE_COARSER:
+                if self.rate and slot.has_symbols() and not late and not -self.rate.finer < far < CLOSE_COARSER:
                     yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
@@ -172,7 +178,8 @@ class _Stream:
         latents = {n: int(kept.latents[y * kept.columns + columns[n - row], 0]) for n in range(slot.next, end)}
         while slot.next < end and self._open(slot):
             step, words, smeared = int(self._steps(slot)[0]), self._words(slot), 0
-            self._quantise_first(slot, latents, end, step, self._wider_steps(slot)[0] >> 1)
+            near = self._wider_steps(slot)[0] * (NEAR_QUOTA if self.rate else NEAR) >> 8
+            self._quantise_first(slot, latents, end, step, near)
             while slot.next < end:
                 run, coded = first_symbol(slot, words)
                 bits = sum(length for _, length in coded)

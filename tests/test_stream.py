@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from onboard import compress_stream, decompress
 from onboard.errors import InputError
 from onboard.scan import scan
-from onboard.stream import CLOSE_FINER
 from onboard.stream_parity import Group
+from onboard.stream_rate import LATE_FINER
 from onboard.wire import unpack
 from tests import pictures, reference
 
@@ -57,7 +57,7 @@ def test_a_quota_moves_the_index_between_packets_only():
     calm, busy = pictures.gradient(200, 400), pictures.texture(200, 400)
     packets, _ = scan(joined(np.concatenate([calm, busy]), budget=4000, packet_size=200))
     indices = [p.index for p in packets]
-    assert max(indices) - min(indices) >= CLOSE_FINER
+    assert max(indices) - min(indices) >= LATE_FINER
 
 
 def test_packets_leave_before_the_picture_ends():
