@@ -6,10 +6,9 @@ Four ways to code the first latents, each with three table sets of its own, made
 measured on the other, both ways round:
 
 - now: as FORMAT.md section 5.2 says;
-- pairs: runs of two zeros also in contexts 2 and 3, where a zero costs the least word of one bit;
-- leaning: residuals change their sign where a linear prediction lies below the median one, so that the likelier sign is
-  always the same and the two can have words of different lengths;
-- degrees: leaning, and three contexts instead of one by how far the two predictions lie apart.
+- upright: residuals keep their signs and no context knows the lean;
+- pairs: runs of two zeros also in context 2, where a zero costs the least word of one bit;
+- degrees: a strong lean has contexts of its own at three levels of activity and not at one.
 
 For each quality: bits per pixel now, the change of the whole preview in bytes (mean over the pictures), and the excess
 of layer 0 over the ideal adaptive coder of benchmarks.entropy (all pictures together). The excess alone is no guide:
@@ -34,8 +33,11 @@ from onboard.kernels.entropy import (
     FIRST_DIRECT,
     FIRST_FOUR,
     FIRST_PAIR,
+    FIRST_SPLIT,
+    FIRST_STRONG,
     FIRST_SYMBOLS,
     SET_SYMBOLS,
+    STRONG_LEAN,
     bucket,
     first_context,
     locate,
@@ -47,13 +49,10 @@ from training import codes
 from training.fit import analysed
 from training.pictures import find, load, luma
 
-LINEAR = (9, 6, -3, 4)  # sixteenths of W, N, NW, NE: least squares on training pictures, rounded
-DEGREES = 3
-CONTEXTS = FIRST_CONTEXTS * DEGREES
+CONTEXTS = 2 * FIRST_CONTEXTS  # by level, for a weak and for a strong lean
 WEIGHT = 256  # of the adaptive coder's starting counts
 ROWS = [slice(c * FIRST_SYMBOLS, (c + 1) * FIRST_SYMBOLS) for c in range(CONTEXTS)]
 NOW_RUNS = (4, 2) + (1,) * (FIRST_CONTEXTS - 2)
-FAR = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -63,57 +62,43 @@ class Way:
     Attributes:
         runs: longest run of zeros by level of activity.
         leans: whether signs lean.
-        degrees: leans, in sixteenths, from which the second and the third context are taken.
+        split: levels at which a strong lean has a context of its own.
     """
 
     runs: tuple[int, ...] = NOW_RUNS
-    leans: bool = False
-    degrees: tuple[int, int] = (FAR, FAR)
+    leans: bool = True
+    split: tuple[int, ...] = (FIRST_SPLIT,)
 
 
 WAYS = {
     "now": Way(),
-    "pairs": Way(runs=(4, 2, 2, 2, *NOW_RUNS[4:])),
-    "leaning": Way(leans=True),
-    "degrees": Way(leans=True, degrees=(4, 9)),
+    "upright": Way(leans=False, split=()),
+    "pairs": Way(runs=(4, 2, 2, *NOW_RUNS[3:])),
+    "degrees": Way(split=(FIRST_SPLIT, FIRST_SPLIT + 1, FIRST_SPLIT + 2)),
 }
 
 
 @njit
-def lean(q: np.ndarray, n: int, row: int, column: int, width: int, prediction: int) -> int:
-    """How far the linear prediction of block `n` lies above the median one, in sixteenths; 0 at the edges."""
-    if row == 0 or column == 0:
-        return 0
-    north_east = q[n - width + 1] if column + 1 < width else q[n - width]
-    linear = LINEAR[0] * q[n - 1] + LINEAR[1] * q[n - width] + LINEAR[2] * q[n - width - 1] + LINEAR[3] * north_east
-    return linear - 16 * prediction
-
-
-@njit
 def count_first(
-    q: np.ndarray,
-    rows: int,
-    columns: int,
-    runs: tuple[int, ...],
-    leans: bool,
-    degrees: tuple[int, int],
-    counts: np.ndarray,
+    q: np.ndarray, rows: int, columns: int, runs: tuple[int, ...], leans: bool, split: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Add the symbols of int64 first latents in phase order, one section, to int64 (CONTEXTS * FIRST_SYMBOLS,)."""
+    """Add the symbols of int64 first latents in phase order, one section, to int64 (CONTEXTS * FIRST_SYMBOLS,).
+
+    `split` holds what a strong lean adds to the context, by level.
+    """
     size = np.empty(len(q), np.uint8)
     n = 0
     while n < len(q):
         row, column, width = locate(n, rows, columns)
-        prediction, level = first_context(q, size, n, 0, row, column, width)
+        prediction, level, lean = first_context(q, size, n, 0, row, column, width)
+        level = FIRST_SPLIT if level == FIRST_STRONG else level
         r = q[n] - prediction
         size[n] = min(abs(r), 31)
-        far = lean(q, n, row, column, width, prediction) if leans else 0
-        degree = np.int64(abs(far) >= degrees[0]) + np.int64(abs(far) >= degrees[1])
-        symbol = FIRST_DIRECT + (-r if far < 0 else r)
+        symbol = FIRST_DIRECT + (-r if leans and lean < 0 else r)
         taken = 1
         if r == 0:
             while taken < runs[level] and column + taken < width:
-                after, _ = first_context(q, size, n + taken, 0, row, column + taken, width)
+                after, _, _ = first_context(q, size, n + taken, 0, row, column + taken, width)
                 if q[n + taken] != after:
                     break
                 size[n + taken] = 0
@@ -123,7 +108,8 @@ def count_first(
                 symbol = FIRST_FOUR if taken == 4 else FIRST_PAIR
         elif abs(r) > FIRST_DIRECT:
             symbol = 2 * FIRST_DIRECT + 1 + bucket(abs(r) - FIRST_DIRECT - 1)
-        counts[(level * DEGREES + degree) * FIRST_SYMBOLS + symbol] += 1
+        context = level + (split[level] if abs(lean) >= STRONG_LEAN else 0)
+        counts[context * FIRST_SYMBOLS + symbol] += 1
         n += taken
 
 
@@ -185,7 +171,8 @@ def main(argv: list[str] | None = None) -> int:
             whole[p, i] = every @ model.lengths[sets[i]].astype(np.int64) + raw_bits(every)
             first = symbols.first[order].astype(np.int64)
             for name, way in WAYS.items():
-                count_first(first, plane.rows, plane.columns, way.runs, way.leans, way.degrees, counts[name][p, i])
+                split = FIRST_CONTEXTS * np.isin(np.arange(FIRST_CONTEXTS), way.split)
+                count_first(first, plane.rows, plane.columns, way.runs, way.leans, split, counts[name][p, i])
     coded = {name: crossed(found, sets) for name, found in counts.items()}
     raw = {name: bucket_bits(found) for name, found in counts.items()}
     before = coded["now"][0] + raw["now"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from os import PathLike
@@ -25,7 +25,7 @@ from onboard.wire import MAX_INDEX, STEPS
 MODEL_MAGIC = b"OBCM"
 MODEL_VERSION = 1
 SETS = 3
-DEFAULT_MODEL = "b5b5.obm"  # a file of models/, named by its id; older ones stay, so that older streams decode
+DEFAULT_MODEL = "a68e.obm"  # a file of models/, named by its id; older ones stay, so that older streams decode
 
 _HEADER = struct.Struct(">4sBBBbHBB")
 _SIZE = _HEADER.size + 8 + 512 + 16 + 8 + 56 + 64 + 2 + 512 + 16 + SETS * SET_SYMBOLS // 2 + 4
@@ -154,6 +154,10 @@ class Model:
     def table_set(self, index: int) -> int:
         """Table set that codes a plane at this index."""
         return sum(index >= limit for limit in self.set_limits)
+
+    def has_latents_of(self, other: Model) -> bool:
+        """Whether the two differ in their code lengths at most: what decodes latents of the one fits the other."""
+        return replace(self, lengths=other.lengths).data == other.data
 
     @lru_cache(maxsize=SETS)  # noqa: B019 - a model lives as long as the process
     def words(self, table_set: int) -> np.ndarray:

@@ -21,7 +21,7 @@ CALM = 128  # rows so far are not taken for cheaper than what is usual by more t
 CAUTION = 30  # of 256, added to an estimate for all rows: to have spent too much is worse than too little
 PACKET_COST = 17  # bytes that a packet costs beside its symbols, about
 LEAST_ROW = (
-    5  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
+    6  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
 )
 OPEN_BITS = 255  # what opening a packet takes at most
 OCTAVE = 32  # steps of a logarithm, as those of the quantiser

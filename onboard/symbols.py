@@ -89,9 +89,10 @@ class Slot:
 def first_symbol(slot: Slot, words: list[int]) -> tuple[int, list[Word]]:
     """(blocks, words) of the longest run, or the one block, from `slot.next` on. FORMAT.md section 5.2."""
     n, q = slot.next, slot.q
-    prediction, context = first_context(slot, n)
+    prediction, context, lean = first_context(slot, n)
     r = q[n] - prediction
     slot.size[n] = min(abs(r), 31)
+    r = -r if lean < 0 else r
     table = e.FIRST_BASE + context * e.FIRST_SYMBOLS
     longest = {0: 4, 1: 2}.get(context, 1) if r == 0 else 1
     run = 1
@@ -107,18 +108,19 @@ def first_symbol(slot: Slot, words: list[int]) -> tuple[int, list[Word]]:
     return 1, [split(words[table + 2 * e.FIRST_DIRECT + 1 + b]), (raw << 1 | (r < 0), b + 2)]
 
 
-def first_context(slot: Slot, n: int) -> tuple[int, int]:
-    """Prediction and context of a first latent. FORMAT.md section 5.2."""
+def first_context(slot: Slot, n: int) -> tuple[int, int, int]:
+    """Prediction, context and lean of a first latent. FORMAT.md section 5.2."""
     q, size, width = slot.q, slot.size, slot.width
     west, north = slot.at_hand(n)
     if not north:
         if not west:
-            return 0, e.FIRST_ALONE
-        return q[n - 1], sum(6 * size[n - 1] >= level for level in e.FIRST_LEVELS)
-    qn = prediction = q[n - width]
+            return 0, e.FIRST_ALONE, 0
+        return q[n - 1], sum(6 * size[n - 1] >= level for level in e.FIRST_LEVELS), 0
+    qw = qn = qne = prediction = q[n - width]
     total, terms = size[n - width], 1
     if (n + 1) % width:
-        total += size[n - width + 1] + abs(qn - q[n - width + 1])
+        qne = q[n - width + 1]
+        total += size[n - width + 1] + abs(qn - qne)
         terms += 2
     if west:
         qw = prediction = q[n - 1]
@@ -130,7 +132,9 @@ def first_context(slot: Slot, n: int) -> tuple[int, int]:
             total += abs(qw - qnw) + abs(qn - qnw)
             terms += 2
             prediction = sorted((qw, qn, qw + qn - qnw))[1]
-    return prediction, sum(6 * total // terms >= level for level in e.FIRST_LEVELS)
+    lean = 2 * qw + qn + qne - 4 * prediction
+    context = sum(6 * total // terms >= level for level in e.FIRST_LEVELS)
+    return prediction, e.FIRST_STRONG if context == e.FIRST_SPLIT and abs(lean) >= e.STRONG_LEAN else context, lean
 
 
 def rest_symbol(slot: Slot, words: list[int], rest: dict[int, list[int] | None], end: int) -> tuple[int, list[Word]]:

@@ -19,7 +19,7 @@ STRIPE = 32
 
 BAD_CODE, OVERRUN, OUT_OF_RANGE, TOO_MANY_BLOCKS = -1, -2, -3, -4
 
-FIRST_LEVELS = (1, 2, 4, 6, 10, 16, 24, 36)
+FIRST_LEVELS = (1, 2, 6, 10, 16, 24, 36)
 QUAD_LEVELS = (1, 3, 6, 10, 15, 20, 26, 32)
 FIRST_KIND, QUAD_KIND, MASK_KIND, SIZE_KIND = range(4)
 KINDS = ((10, 29), (18, 19), (2, 256), (9, 18))  # contexts, symbols per context
@@ -201,11 +201,13 @@ class First:
     size: int
 
 
-def first_context(known: dict[Place, First], place: Place) -> tuple[int, int]:
-    """Prediction and context of a first latent from the neighbours that the section has already given."""
+def first_context(known: dict[Place, First], place: Place) -> tuple[int, int, int]:
+    """Prediction and context of a first latent from the neighbours that the section has already given; the sign that
+    its residual is coded with, 1 or -1."""
     w, n, nw, ne = (known.get(p) for p in around(place))
     if n is None and w is None:
-        return 0, 9
+        return 0, 9, 1
+    lean = 0
     if n is None:
         prediction, activity = w.value, 6 * w.size
     else:
@@ -221,7 +223,9 @@ def first_context(known: dict[Place, First], place: Place) -> tuple[int, int]:
                 terms += [abs(w.value - nw.value), abs(n.value - nw.value)]
                 prediction = sorted((w.value, n.value, w.value + n.value - nw.value))[1]
         activity = 6 * sum(terms) // len(terms)
-    return prediction, sum(activity >= level for level in FIRST_LEVELS)
+        lean = 2 * (w or n).value + n.value + (ne or n).value - 4 * prediction
+    level = sum(activity >= least for least in FIRST_LEVELS)
+    return prediction, 8 if level == 2 and abs(lean) >= 3 else level, -1 if lean < 0 else 1
 
 
 def code_first(q: Sequence[int], rows: int, columns: int, begin: int, codes: Codes, limit: int) -> tuple[int, bytes]:
@@ -231,13 +235,13 @@ def code_first(q: Sequence[int], rows: int, columns: int, begin: int, codes: Cod
     text = ""
     n = begin
     while n < len(order):
-        prediction, context = first_context(known, order[n])
-        r = int(q[n]) - prediction
+        prediction, context, sign = first_context(known, order[n])
+        r = sign * (int(q[n]) - prediction)
         known[order[n]] = First(int(q[n]), min(abs(r), 31))
         longest = {0: 4, 1: 2}.get(context, 1) if r == 0 else 1
         run = 1
         while run < longest and n + run < len(order) and order[n + run][:2] == order[n][:2]:
-            foretold, _ = first_context(known, order[n + run])
+            foretold, _, _ = first_context(known, order[n + run])
             if int(q[n + run]) != foretold:
                 break
             known[order[n + run]] = First(foretold, 0)
@@ -269,7 +273,7 @@ def parse_first(payload: bytes, rows: int, columns: int, begin: int, codes: Code
     bits = Bits(bits_of(payload))
     n = begin
     while n < len(order) and not bits.only_padding_left:
-        prediction, context = first_context(known, order[n])
+        prediction, context, sign = first_context(known, order[n])
         symbol = codes.read(bits, FIRST_KIND, context)
         if symbol is None:
             return BAD_CODE, []
@@ -281,7 +285,7 @@ def parse_first(payload: bytes, rows: int, columns: int, begin: int, codes: Code
             for _ in range(run - 1):
                 known[order[n]] = First(prediction, 0)
                 n += 1
-                prediction, _ = first_context(known, order[n])
+                prediction, _, _ = first_context(known, order[n])
         elif symbol <= 16:
             r = symbol - 8
         else:
@@ -290,6 +294,7 @@ def parse_first(payload: bytes, rows: int, columns: int, begin: int, codes: Code
                 r = -r
         if bits.overrun:
             return OVERRUN, []
+        r *= sign
         if abs(prediction + r) > 1023:
             return OUT_OF_RANGE, []
         known[order[n]] = First(prediction + r, min(abs(r), 31))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,23 @@ def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() 
     assert mean_of(states)["about"]["mean_of_steps"] == [1, 4]
     with pytest.raises(InputError, match="one shape"):
         mean_of([*states, {**states[0], "shape": {"width": 3}}])
+
+
+def test_a_net_goes_over_to_a_model_with_other_code_tables_only(model: Model) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    from training.enhance import carried
+
+    old = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
+    names = [f"{m.model_id:04x}" for m in (old, model)]
+    state = {"about": {"net": "small", "model": names[0]}, "step": 3}
+    assert carried(state, old, model) == {
+        "about": {"net": "small", "model": names[1], "trained_for": names[0]},
+        "step": 3,
+    }
+    with pytest.raises(InputError, match=f"for model {names[0]}, not for {names[1]}"):
+        carried(state, model, old)
+    with pytest.raises(InputError, match="must be trained anew"):
+        carried(state, old, replace(model, price=model.price + 1))
 
 
 def test_what_training_lacks_is_said_in_one_line(

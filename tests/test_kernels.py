@@ -151,6 +151,26 @@ def test_table_sets_fit_the_promise_to_microcontrollers():
     assert entropy.MAX_LENGTH == 12
 
 
+@pytest.mark.parametrize(
+    "n, begin, expected",
+    [
+        (4, 0, (5, 3, -3)),  # no W: N stands for it
+        (5, 0, (2, 8, 4)),  # a strong lean at level 2
+        (6, 0, (1, 3, 7)),
+        (7, 0, (7, 4, -2)),  # no NE
+        (5, 1, (4, 0, -4)),  # no NW: the prediction is W
+        (5, 4, (4, 0, 0)),  # W only
+        (4, 1, (0, 9, 0)),
+    ],
+)
+def test_prediction_context_and_lean_are_those_worked_out_by_hand(n, begin, expected):
+    q, size = np.array([5, 2, 2, 7, 4, 1, 6, 6], np.int16), np.zeros(8, np.uint8)
+    assert entropy.first_context(q, size, n, begin, n // 4, n % 4, 4) == expected
+    known = {(0, i // 4, i % 4): reference.First(int(q[i]), 0) for i in range(begin, n)}
+    prediction, context, sign = reference.first_context(known, (0, n // 4, n % 4))
+    assert (prediction, context, sign) == (*expected[:2], -1 if expected[2] < 0 else 1)
+
+
 @given(TABLES, ROWS, COLUMNS, LEVELS, SEEDS, st.data())
 def test_first_latents_are_coded_as_the_twin_codes_them(table, rows, columns, level, seed, data):
     rng = np.random.default_rng(seed)

@@ -65,6 +65,12 @@ def test_every_field_has_its_own_place_in_the_file(model):
     assert _with_lengths(model, model.lengths) == model.data
 
 
+def test_models_with_other_code_tables_have_the_same_latents_and_no_others(model):
+    lengths = np.roll(model.lengths, 1, axis=0)
+    assert replace(model, lengths=lengths).has_latents_of(model)
+    assert not replace(model, lengths=lengths, price=model.price + 1).has_latents_of(model)
+
+
 def test_the_id_is_the_end_of_the_checksum(model):
     assert model.model_id == zlib.crc32(model.data[:-4]) & 0xFFFF
     assert model.data[-2:] == model.model_id.to_bytes(2, "big")

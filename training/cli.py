@@ -61,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     nets = commands.add_parser("export-nets", help="write trained parts of a net as LiteRT files")
     nets.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="of `onboard-train enhance`")
     nets.add_argument("--mean", action="store_true", help="one net: the mean of the checkpoints' weights")
+    carry = "model files: what was trained for OLD is for NEW, which has other code tables and nothing else"
+    nets.add_argument("--carry", nargs=2, metavar=("OLD", "NEW"), help=carry)
     nets.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     nets.add_argument("--float32", action="store_true", help="weights of 32 bits, not of 16")
     add_talk(nets)
@@ -174,10 +176,13 @@ def enhance_command(options: argparse.Namespace) -> int:
 def export_nets_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
     _need("ai_edge_quantizer")
-    from training.enhance import load, mean_of, report_of
+    from training.enhance import carried, load, mean_of, report_of
     from training.export_tflite import export_net, net_name
 
     states = [load(path) for path in options.checkpoints]
+    if options.carry:
+        old, new = map(load_model, options.carry)
+        states = [carried(state, old, new) for state in states]
     for state in [mean_of(states)] if options.mean else states:
         data, out = export_net(state, not options.float32), options.out / net_name(state)
         write_bytes(str(out), data)

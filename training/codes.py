@@ -56,10 +56,10 @@ def _count_first(q, rows, columns, begin, stop, counts):
     n = begin
     while n < stop:
         row, column, width = locate(n, rows, columns)
-        prediction, context = first_context(q, size, n, begin, row, column, width)
+        prediction, context, lean = first_context(q, size, n, begin, row, column, width)
         r = np.int64(q[n]) - prediction
         size[n] = min(abs(r), 31)
-        symbol = r + FIRST_DIRECT
+        symbol = FIRST_DIRECT + (-r if lean < 0 else r)
         if r == 0:
             run = min(zero_run(q, size, n, begin, row, column, width, context), stop - n)
             if run > 1:

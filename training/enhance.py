@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onboard.errors import InputError
+from onboard.model import Model
 from onboard.wire import BLOCK
 from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_blocks, validation
 from training.nets import Net, Shape
@@ -277,6 +278,19 @@ def mean_of(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     mean = {name: sum(s["mean"][name] for s in states) / len(states) for name in last["mean"]}
     about = {**last["about"], "mean_of_steps": [s["step"] for s in states]}
     return {**last, "about": about, "mean": mean}
+
+
+def carried(state: dict[str, Any], old: Model, new: Model) -> dict[str, Any]:
+    """A checkpoint of a net for model `old` as one for `new`, whose latents are the same.
+
+    Raises InputError when the net is for another model, or when more than the models' code tables differs.
+    """
+    ids = [f"{model.model_id:04x}" for model in (old, new)]
+    if state["about"]["model"] != ids[0]:
+        raise InputError(f"the net is for model {state['about']['model']}, not for {ids[0]}")
+    if not new.has_latents_of(old):
+        raise InputError(f"models {ids[0]} and {ids[1]} differ in more than code tables: the net must be trained anew")
+    return {**state, "about": {**state["about"], "model": ids[1], "trained_for": ids[0]}}
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:

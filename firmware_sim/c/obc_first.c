@@ -1,7 +1,7 @@
 /* Layer 0 of a row of a stripe: first latents, quantised, predicted, coded. FORMAT.md section 5.2. */
 #include "obc_internal.h"
 
-typedef struct { /* a row of a stripe, quantised */
+typedef struct { /* a row of a stripe, quantised; residuals with the sign that is coded */
     int16_t q[OBC_STRIPE], residual[OBC_STRIPE];
     uint8_t size[OBC_STRIPE], context[OBC_STRIPE];
 } first_row;
@@ -43,12 +43,13 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
     z += begin * across;
     for (column = begin; column < width; column++, at++) {
         uint8_t has_west = column > 0u && at >= 1u, context;
-        int32_t prediction = west, q;
+        int32_t prediction = west, lean = 0, q;
         uint32_t size;
         if (at > width && has_west && column + 1u < width) { /* nearly always: all neighbours are at hand */
             int32_t north = above[0], corner = above[-across];
             uint32_t far = obc_distance(north, above[across]);
             prediction = median(west, north, corner);
+            lean = 2 * west + north + above[across] - 4 * prediction;
             context = context_of(above_size[0] + above_size[across] + west_size + far + corner_far +
                                  obc_distance(west, corner));
             corner_far = far;
@@ -58,12 +59,15 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
             int32_t north = above[0];
             uint32_t total = above_size[0], terms = 1;
             corner_far = 0;
+            lean = 2 * north;
             if (column + 1u < width) {
+                lean = north + above[across];
                 corner_far = obc_distance(north, above[across]);
                 total += above_size[across] + corner_far;
                 terms = 3;
             }
             if (has_west) {
+                lean += 2 * west;
                 total += west_size;
                 terms++;
                 if (at > width) {
@@ -74,14 +78,19 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
                 }
             } else {
                 prediction = north;
+                lean += 2 * north;
             }
+            lean -= 4 * prediction;
             context = context_of(6u * total / terms);
+        }
+        if (context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN)) {
+            context = OBC_FIRST_STRONG;
         }
         q = quantise(*z, prediction, step, zero);
         size = obc_distance(q, prediction);
         row->context[column] = context;
         row->q[column] = (int16_t)q;
-        row->residual[column] = (int16_t)(q - prediction);
+        row->residual[column] = (int16_t)(lean < 0 ? prediction - q : q - prediction);
         row->size[column] = (uint8_t)(west_size = size < 31u ? size : 31u);
         west = q;
         z += across;

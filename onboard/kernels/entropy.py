@@ -25,8 +25,11 @@ FIRST_BUCKETS = 10  # then |r| from 9 in buckets of 2, 4, 8, ... values
 FIRST_PAIR = 2 * FIRST_DIRECT + 1 + FIRST_BUCKETS  # contexts 0 and 1: this residual and the next are zero
 FIRST_FOUR = FIRST_PAIR + 1  # context 0: this residual and the next three are zero
 FIRST_SYMBOLS = FIRST_FOUR + 1
-FIRST_LEVELS = (1, 2, 4, 6, 10, 16, 24, 36)
-FIRST_ALONE = len(FIRST_LEVELS) + 1  # no neighbour in the section
+FIRST_LEVELS = (1, 2, 6, 10, 16, 24, 36)
+FIRST_SPLIT = 2  # the level whose contexts are two, for a weak and for a strong lean
+STRONG_LEAN = 3
+FIRST_STRONG = len(FIRST_LEVELS) + 1  # the second of these contexts
+FIRST_ALONE = FIRST_STRONG + 1  # no neighbour in the section
 FIRST_CONTEXTS = FIRST_ALONE + 1
 
 QUAD_ZEROS = 16  # this quad and the next are all group 1
@@ -73,8 +76,10 @@ STRIPE = 32
 MAGNITUDE_CAP = 31
 BYTES = (1 << 40) - 1  # masks a byte offset, which tells the compiler that it is not negative
 
-# Number of levels not above a total; totals beyond the table count like its last.
+# Number of levels not above a total; totals beyond the table count like its last. FIRST_CONTEXT holds the contexts that
+# follow, first for a weak and then for a strong lean.
 FIRST_LEVEL = np.searchsorted(FIRST_LEVELS, np.arange(FIRST_LEVELS[-1] + 1), side="right")
+FIRST_CONTEXT = np.concatenate([FIRST_LEVEL, np.where(FIRST_LEVEL == FIRST_SPLIT, FIRST_STRONG, FIRST_LEVEL)])
 QUAD_LEVEL = np.searchsorted(QUAD_LEVELS, np.arange(QUAD_LEVELS[-1] + 1), side="right")
 
 
@@ -98,40 +103,48 @@ def bucket(excess):
 
 @njit
 def first_context(q, size, n, begin, row, column, width):
-    """Prediction of a first latent and its context, from the neighbours that are in the section."""
+    """Prediction of a first latent, its context and its lean, from the neighbours that are in the section.
+
+    The lean is negative when the residual changes its sign before it is coded. Bound: the prediction lies between
+    neighbours, so |lean| <= 8 * MAX_FIRST < 2^13.
+    """
     west = column > 0 and n - 1 >= begin
     north = row > 0 and n - width >= begin
     if not west and not north:
-        return 0, FIRST_ALONE
+        return 0, FIRST_ALONE, 0
     if not north:
-        prediction = np.int64(q[n - 1])
         total = 6 * np.int64(size[n - 1])
+        return np.int64(q[n - 1]), FIRST_LEVEL[min(total, len(FIRST_LEVEL) - 1)], 0
+    qn = np.int64(q[n - width])
+    total = np.int64(size[n - width])
+    terms = 1
+    lean = 2 * qn
+    if column + 1 < width:
+        lean = qn + q[n - width + 1]
+        total += size[n - width + 1] + abs(qn - q[n - width + 1])
+        terms += 2
+    if not west:
+        prediction = qn
+        lean += 2 * qn
     else:
-        qn = np.int64(q[n - width])
-        total = np.int64(size[n - width])
-        terms = 1
-        if column + 1 < width:
-            total += size[n - width + 1] + abs(qn - q[n - width + 1])
+        qw = np.int64(q[n - 1])
+        prediction = qw
+        lean += 2 * qw
+        total += size[n - 1]
+        terms += 1
+        if n - width - 1 >= begin:
+            qnw = np.int64(q[n - width - 1])
+            total += abs(qw - qnw) + abs(qn - qnw)
             terms += 2
-        if not west:
-            prediction = qn
-        else:
-            qw = np.int64(q[n - 1])
-            prediction = qw
-            total += size[n - 1]
-            terms += 1
-            if n - width - 1 >= begin:
-                qnw = np.int64(q[n - width - 1])
-                total += abs(qw - qnw) + abs(qn - qnw)
-                terms += 2
-                if qnw >= max(qw, qn):
-                    prediction = min(qw, qn)
-                elif qnw <= min(qw, qn):
-                    prediction = max(qw, qn)
-                else:
-                    prediction = qw + qn - qnw
-        total = 6 * total // terms
-    return prediction, FIRST_LEVEL[min(total, len(FIRST_LEVEL) - 1)]
+            if qnw >= max(qw, qn):
+                prediction = min(qw, qn)
+            elif qnw <= min(qw, qn):
+                prediction = max(qw, qn)
+            else:
+                prediction = qw + qn - qnw
+    lean -= 4 * prediction
+    strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
+    return prediction, FIRST_CONTEXT[min(6 * total // terms, len(FIRST_LEVEL) - 1) + strong], lean
 
 
 @njit
@@ -140,7 +153,7 @@ def zero_run(q, size, n, begin, row, column, width, context):
     longest = 4 if context == 0 else (2 if context == 1 else 1)
     run = 1
     while run < longest and column + run < width:
-        after, _ = first_context(q, size, n + run, begin, row, column + run, width)
+        after, _, _ = first_context(q, size, n + run, begin, row, column + run, width)
         if q[n + run] != after:
             break
         size[n + run] = 0

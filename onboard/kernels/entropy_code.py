@@ -18,6 +18,8 @@ from onboard.kernels.entropy import (
     FIRST_LEVEL,
     FIRST_LEVELS,
     FIRST_PAIR,
+    FIRST_SPLIT,
+    FIRST_STRONG,
     FIRST_SYMBOLS,
     MAGNITUDE_CAP,
     MASK_BASE,
@@ -32,6 +34,7 @@ from onboard.kernels.entropy import (
     SIZE_DIRECT,
     SIZE_SYMBOLS,
     STRIPE,
+    STRONG_LEAN,
     UNITS,
     bucket,
     equal_quads,
@@ -70,8 +73,9 @@ def _put(out, pos, acc, fill):
 
 
 @njit
-def _foretell(q, size, start, stop, width, residual, context):
-    """first_context, residual and size of the blocks of whole rows of a stripe, `start` to `stop` - 1.
+def _foretell(q, size, start, stop, width, residual, context, lean):
+    """first_context, size and residual, its sign as it is coded, of the blocks `start` to `stop` - 1, whole rows of a
+    stripe.
 
     The row above the first of them, and the block before that, are in the section: only the blocks at both ends of a
     row lack neighbours. They are treated like the others first and put right after.
@@ -80,13 +84,18 @@ def _foretell(q, size, start, stop, width, residual, context):
     here, sizes, north, west = q[start:stop], size[start:stop], q[start - width :], q[start - 1 :]
     north_west, north_east = q[start - width - 1 :], q[start - width + 1 :]
     for x in range(many):
-        w, n, nw = np.int32(west[x]), np.int32(north[x]), np.int32(north_west[x])
-        r = np.int32(here[x] - max(min(w, n), min(max(w, n), np.int32(w + n - nw))))
+        w, n, nw, ne = np.int32(west[x]), np.int32(north[x]), np.int32(north_west[x]), np.int32(north_east[x])
+        prediction = max(min(w, n), min(max(w, n), np.int32(w + n - nw)))
+        r = np.int32(here[x] - prediction)
+        lean[x] = np.int32(np.int32(2 * w) + np.int32(n + ne)) - np.int32(4 * prediction)
         residual[x] = r
         sizes[x] = min(abs(r), np.int32(MAGNITUDE_CAP))
     for x in range(0, many, width):
         residual[x] = here[x] - north[x]
+        lean[x] = north_east[x] - north[x]
         sizes[x] = min(abs(residual[x]), MAGNITUDE_CAP)
+    for x in range(width - 1, many, width):
+        lean[x] += north[x] - north_east[x]
     size_west, size_north, size_north_east = size[start - 1 :], size[start - width :], size[start - width + 1 :]
     for x in range(many):
         w, n, nw, ne = np.int32(west[x]), np.int32(north[x]), np.int32(north_west[x]), np.int32(north_east[x])
@@ -103,6 +112,10 @@ def _foretell(q, size, start, stop, width, residual, context):
         n, nw = np.int64(north[x]), np.int64(north_west[x])
         total = 6 * (abs(west[x] - nw) + abs(n - nw) + size_west[x] + size_north[x]) // 4
         context[x] = FIRST_LEVEL[min(total, len(FIRST_LEVEL) - 1)]
+    for x in range(many):
+        residual[x] = np.int32(-residual[x]) if lean[x] < 0 else residual[x]
+        strong = (context[x] == FIRST_SPLIT) & (abs(lean[x]) >= STRONG_LEAN)
+        context[x] = np.int32(FIRST_STRONG) if strong else context[x]
 
 
 @njit
@@ -141,7 +154,7 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
     pos, acc, fill = 0, 0, 0
     total = rows * columns
     residual, context = np.empty(_BATCH + 3, np.int32), np.empty(_BATCH, np.int32)
-    symbols, runs = np.empty(_BATCH, np.int32), np.empty(_BATCH, np.int32)
+    lean, symbols, runs = np.empty(_BATCH, np.int32), np.empty(_BATCH, np.int32), np.empty(_BATCH, np.int32)
     free = 8 * limit  # bits
     row, column, width = locate(begin, rows, columns)
     n = begin
@@ -150,14 +163,15 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
         if row > 0 and width > 1 and start - width > begin:
             many = min(_BATCH // width, rows - row)
             stop = start + many * width
-            _foretell(q, size, start, stop, width, residual, context)
+            _foretell(q, size, start, stop, width, residual, context, lean)
         else:
             many = 1
             stop = start + width
             for x in range(column, width):
-                prediction, context[x] = first_context(q, size, start + x, begin, row, x, width)
-                residual[x] = q[start + x] - prediction
-                size[start + x] = min(abs(residual[x]), MAGNITUDE_CAP)
+                prediction, context[x], lean[x] = first_context(q, size, start + x, begin, row, x, width)
+                r = q[start + x] - prediction
+                residual[x] = -r if lean[x] < 0 else r
+                size[start + x] = min(abs(r), MAGNITUDE_CAP)
         _find_symbols(residual, context, width, stop - start, symbols, runs)
         x = column
         while x < stop - start:

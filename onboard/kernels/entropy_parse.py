@@ -12,6 +12,7 @@ from onboard.kernels.bits import ones, trailing_zeros
 from onboard.kernels.entropy import (
     BRIEF,
     BYTES,
+    FIRST_CONTEXT,
     FIRST_DIRECT,
     FIRST_LEVEL,
     FIRST_PAIR,
@@ -27,6 +28,7 @@ from onboard.kernels.entropy import (
     QUAD_ZEROS4,
     SIZE_DIRECT,
     SIZE_ROW,
+    STRONG_LEAN,
     UNITS,
     first_context,
     locate,
@@ -118,10 +120,12 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
             north, north_west, north_east = np.int64(q[at]), np.int64(q[at - 1]), np.int64(q[at + 1])
             activity = magnitude + size[at] + size[at + 1]
             activity += abs(north - north_east) + abs(value - north_west) + abs(north - north_west)
-            context = FIRST_LEVEL[min(activity, len(FIRST_LEVEL) - 1)]
             prediction = max(min(value, north), min(max(value, north), value + north - north_west))
+            lean = 2 * value + north + north_east - 4 * prediction
+            strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
+            context = FIRST_CONTEXT[min(activity, len(FIRST_LEVEL) - 1) + strong]
         else:
-            prediction, context = first_context(q, size, n, begin, row, column, width)
+            prediction, context, lean = first_context(q, size, n, begin, row, column, width)
         r = np.int64(0)
         if zeros > 0:
             zeros -= 1
@@ -151,7 +155,8 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
                     r = -r
             if bit > bits:
                 return OVERRUN
-        value, magnitude = prediction + r, min(abs(r), MAGNITUDE_CAP)
+        value = prediction - r if lean < 0 else prediction + r
+        magnitude = min(abs(r), MAGNITUDE_CAP)
         if abs(value) > MAX_FIRST:
             return OUT_OF_RANGE
         q[n], size[n] = value, magnitude
