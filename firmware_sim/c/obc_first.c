@@ -56,18 +56,16 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
         } else if (at < width) {
             context = has_west ? context_of(6u * west_size) : (uint8_t)OBC_FIRST_ALONE;
         } else {
-            int32_t north = above[0];
+            int32_t north = above[0], north_east = north;
             uint32_t total = above_size[0], terms = 1;
             corner_far = 0;
-            lean = 2 * north;
             if (column + 1u < width) {
-                lean = north + above[across];
-                corner_far = obc_distance(north, above[across]);
+                north_east = above[across];
+                corner_far = obc_distance(north, north_east);
                 total += above_size[across] + corner_far;
                 terms = 3;
             }
             if (has_west) {
-                lean += 2 * west;
                 total += west_size;
                 terms++;
                 if (at > width) {
@@ -78,9 +76,8 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
                 }
             } else {
                 prediction = north;
-                lean += 2 * north;
             }
-            lean -= 4 * prediction;
+            lean = 2 * (has_west ? west : north) + north + north_east - 4 * prediction;
             context = context_of(6u * total / terms);
         }
         if (context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN)) {

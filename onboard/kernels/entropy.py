@@ -118,18 +118,13 @@ def first_context(q, size, n, begin, row, column, width):
     qn = np.int64(q[n - width])
     total = np.int64(size[n - width])
     terms = 1
-    lean = 2 * qn
+    qw = qne = prediction = qn
     if column + 1 < width:
-        lean = qn + q[n - width + 1]
-        total += size[n - width + 1] + abs(qn - q[n - width + 1])
+        qne = np.int64(q[n - width + 1])
+        total += size[n - width + 1] + abs(qn - qne)
         terms += 2
-    if not west:
-        prediction = qn
-        lean += 2 * qn
-    else:
-        qw = np.int64(q[n - 1])
-        prediction = qw
-        lean += 2 * qw
+    if west:
+        qw = prediction = np.int64(q[n - 1])
         total += size[n - 1]
         terms += 1
         if n - width - 1 >= begin:
@@ -142,7 +137,7 @@ def first_context(q, size, n, begin, row, column, width):
                 prediction = max(qw, qn)
             else:
                 prediction = qw + qn - qnw
-    lean -= 4 * prediction
+    lean = 2 * qw + qn + qne - 4 * prediction
     strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
     return prediction, FIRST_CONTEXT[min(6 * total // terms, len(FIRST_LEVEL) - 1) + strong], lean
 

@@ -74,9 +74,9 @@ def _put(out, pos, acc, fill):
 
 @njit
 def _foretell(q, size, start, stop, width, residual, context, lean):
-    """first_context, size and residual, its sign as it is coded, of the blocks `start` to `stop` - 1, whole rows of a
-    stripe.
+    """first_context and size of blocks, and residuals with the sign that is coded.
 
+    The blocks are whole rows of a stripe, `start` to `stop` - 1.
     The row above the first of them, and the block before that, are in the section: only the blocks at both ends of a
     row lack neighbours. They are treated like the others first and put right after.
     """
