@@ -4,8 +4,9 @@ This is the reference of the encoder in `firmware_sim/c`, which makes the same b
 decoder reads the result. What is coded when, exactly:
 
 - A plane's block rows come in order. With colour, row r of Cb and then of Cr comes behind luma rows 2r and 2r + 1 (or
-  behind the last luma row). Before each luma row the rate control sets the **target index** (`_Rate`), and blocks of
-  that row (of all planes) whose G1 error is above the target's threshold become candidates for group 2.
+  behind the last luma row). Blocks whose G1 error is above the threshold of the **target index** become candidates
+  for group 2. Then, before a luma row is coded, the rate control sets the target anew (`stream_rate`): it knows what G1
+  leaves of that row. So a row's candidates (those of all planes) are judged by the target of the row before.
 - When block row y of a plane comes, **layer 0** of row y is coded, then **layer 1** of row y - 1: its prediction needs
   the first latents of row y. Behind the last row, layer 1 of that row follows. Within one row and layer: phase by
   phase, and within a phase stripe by stripe.
@@ -13,11 +14,11 @@ decoder reads the result. What is coded when, exactly:
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
   open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
   anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
-  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER, unless it is one of the last CLOSE_ROWS luma rows.
+  is finer than its index by `Rate.finer` or coarser by CLOSE_COARSER, but not in the last CLOSE_ROWS luma rows.
 - Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
-  to 8, and first latents near their prediction. When the quota gets so short that layer 0 of the rows below would go
-  without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it gets
-  shorter still, these too: rather a smear than a hole.
+  to 8, and first latents near their prediction (NEAR). When the quota gets so short that layer 0 of the rows below
+  would go without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it
+  gets shorter still, these too: rather a smear than a hole.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
@@ -38,7 +39,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import LEAST_ROW, OPEN_BITS, Rate
+from onboard.stream_rate import LEAST_LAST, LEAST_ROW, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -62,9 +63,8 @@ THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictur
 CLOSE_COARSER = 128
 CLOSE_ROWS = 2
 JUMP = 1 << 13  # 64 grey levels, in latents
-# First latents nearer to their prediction than this become it, in parts of 256 of a step; with a quota it is worth more.
-NEAR = 128
-NEAR_QUOTA = 166
+NEAR = 128  # of 256 of a step: first latents nearer to their prediction become it
+NEAR_QUOTA = 150  # the same where there is a quota, on which bits are better spent elsewhere
 SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
 
 
@@ -143,9 +143,10 @@ class _Stream:
 
     def _least(self, y: int) -> tuple[int, int]:
         """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
-        columns = self.planes[0].columns
-        blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
-        return blocks // 2, columns * LEAST_ROW // 2
+        luma, *chroma = self.planes
+        more = LEAST_LAST - 1 if y == luma.rows - 1 else 0
+        blocks = luma.columns * (luma.rows - y - 1) + sum(p.columns * (p.rows - y // 2 + more) for p in chroma)
+        return blocks // 2, luma.columns * LEAST_ROW // 2
 
     def _with_packets(self, bits: int) -> int:
         """That many bits of layer 0 with the packets that must be opened for them."""

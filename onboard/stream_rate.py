@@ -7,29 +7,31 @@ from collections.abc import Callable
 from onboard.wire import LAYER_FIRST, LAYER_REST, MAX_INDEX, STEPS
 
 # Layer 0, layer 1. Parts are of 256, logarithms and their differences in OCTAVE.
-PRIOR_COST = (520, 28000)  # of a luma block, expected at first, for USUAL_ENERGY and USUAL_SIZE;
+PRIOR_COST = (500, 30000)  # of a luma block, expected at first, for USUAL_ENERGY and USUAL_SIZE;
 ENERGY_COST = (25, 40)  # it rises with this part of the energy's logarithm
-SIZE_COST = (13, 40)  # and falls with this part of the number of rows': large pictures have less to a block
+SIZE_COST = (0, 80)  # and falls with this part of the number of rows': large pictures have less to a block
 USUAL_ENERGY = 236
 USUAL_SIZE = 192  # 64 rows
 LEAST_ENERGY = 64  # added to the mean of a block, for the logarithm
 # What rows so far count in an estimate, of 256: OWN_FIRST, and towards the end up to OWN_MORE more.
-OWN_FIRST = (70, 110)
+OWN_FIRST = (85, 110)
 OWN_MORE = (180, 200)
 RECENT_ROWS = 24  # what the last rows cost weighs as much as that many, and those so far, of the rows left
 CALM = 128  # rows so far are not taken for cheaper than what is usual by more than this
 CAUTION = 30  # of 256, added to an estimate for all rows: to have spent too much is worse than too little
 PACKET_COST = 17  # bytes that a packet costs beside its symbols, about
-LEAST_ROW = (
-    6  # half bits of a block of layer 0 that becomes its prediction, the first of its column; a half bit below it
-)
+# Half bits of a block of layer 0 that becomes its prediction: one, in the first of its column, in chroma's last row.
+LEAST_ROW = 5
+LEAST_LAST = 4
 OPEN_BITS = 255  # what opening a packet takes at most
 OCTAVE = 32  # steps of a logarithm, as those of the quantiser
 FIRST_TARGET = 110  # before the first row is known
-CLOSE_FINER = 56  # a packet is closed for a target that is finer by this,
-LATE_FINER = 24  # by this in the last rows, LATE_ROWS of 256, when otherwise
-LATE_ROWS = 85
-UNUSED = 10  # of 256 of the quota would be left
+# A packet is closed for a target that is finer than its index by CLOSE_FINER; in the last rows, LATE_ROWS of 256, by
+# LATE_FINER, when otherwise UNUSED of 256 of the quota would be left.
+CLOSE_FINER = 56
+LATE_FINER = 16
+LATE_ROWS = 48
+UNUSED = 10
 
 
 def fall(layer: int, index: int) -> int:
@@ -111,9 +113,8 @@ class Rate:
         """What a row to come is taken to cost."""
         done, left = max(row - layer, 0), self.rows - row
         energy = _logarithm(self.energy // (self.columns * (row + 1)) + LEAST_ENERGY)
-        more = ENERGY_COST[layer] * (energy - USUAL_ENERGY) - SIZE_COST[layer] * (
-            _logarithm(64 * self.rows) - USUAL_SIZE
-        )
+        size = _logarithm(64 * self.rows)
+        more = ENERGY_COST[layer] * (energy - USUAL_ENERGY) - SIZE_COST[layer] * (size - USUAL_SIZE)
         usual = max(_logarithm(self.columns * PRIOR_COST[layer]) + (more >> 8), 0)
         if not done:
             return _power(usual)

@@ -21,6 +21,7 @@ _RATE = [
     "CAUTION",
     "PACKET_COST",
     "LEAST_ROW",
+    "LEAST_LAST",
     "OPEN_BITS",
     "OCTAVE",
     "FIRST_TARGET",

@@ -124,7 +124,7 @@ static void halve(uint16_t *restrict sum, uint32_t count, uint8_t *restrict out)
 static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two) {
     obc_plane *luma = &e->plane[0];
     uint8_t row = e->plane[1].filled;
-    uint32_t x, width = luma->width;
+    uint32_t x, width = luma->width, plane;
     for (x = 0; x < width; x += TILE) {
         uint32_t count = width - x < TILE ? width - x : TILE;
         uint16_t cb[TILE + 1] = {0}, cr[TILE + 1] = {0};
@@ -133,8 +133,9 @@ static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two
         convert(&s, count, e->strip[luma->filled] + x, cb, cr);
         read_tile(c, x, y + two, count, &s);
         convert(&s, count, e->strip[luma->filled + two] + x, cb, cr);
-        halve(cb, count, e->chroma[0][row] + x / 2u);
-        halve(cr, count, e->chroma[1][row] + x / 2u);
+        for (plane = 0; plane < 2u; plane++) {
+            halve(plane ? cr : cb, count, e->chroma[plane][row] + x / 2u);
+        }
     }
     luma->filled = (uint8_t)(luma->filled + 1u + two);
     e->plane[1].filled = e->plane[2].filled = (uint8_t)(row + 1u);

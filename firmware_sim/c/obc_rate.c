@@ -54,11 +54,11 @@ static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
 
 /* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
 static uint32_t least(const obc_encoder *e, uint32_t row) {
-    uint32_t blocks = 0;
+    uint32_t blocks = 0, more = row + 1u == e->plane[0].rows ? OBC_LEAST_LAST - 1u : 0u;
     uint32_t plane;
     for (plane = 0; plane < OBC_PLANES; plane++) { /* what the picture does not have has no columns */
         const obc_plane *p = &e->plane[plane];
-        blocks += p->columns * (p->rows - (plane ? p->row : row + 1u));
+        blocks += p->columns * (p->rows - (plane ? p->row : row + 1u) + (plane ? more : 0u));
     }
     return blocks / 2u;
 }
@@ -83,7 +83,8 @@ static uint32_t parity_share(const obc_encoder *e) {
     return share / 2u;
 }
 
-/* Bits of rows of that cost at an index. */
+/* Bits of rows of that cost at an index. A quota has less than 2^31 bits, a fall and a row's share of its cost less than
+ * 2^16 and 2^47: 2^13 rows of that stay below 2^61. */
 static uint64_t bits_at(uint8_t index, uint64_t first, uint64_t rest) {
     return first / obc_fall(OBC_LAYER_FIRST, index) + rest / obc_fall(OBC_LAYER_REST, index);
 }
