@@ -4,8 +4,9 @@ This is the reference of the encoder in `firmware_sim/c`, which makes the same b
 decoder reads the result. What is coded when, exactly:
 
 - A plane's block rows come in order. With colour, row r of Cb and then of Cr comes behind luma rows 2r and 2r + 1 (or
-  behind the last luma row). Before each luma row the rate control sets the **target index** (`_Rate`), and blocks of
-  that row (of all planes) whose G1 error is above the target's threshold become candidates for group 2.
+  behind the last luma row). Blocks whose G1 error is above the threshold of the **target index** become candidates
+  for group 2. Then, before a luma row is coded, the rate control sets the target anew (`stream_rate`): it knows what G1
+  leaves of that row. So a row's candidates (those of all planes) are judged by the target of the row before.
 - When block row y of a plane comes, **layer 0** of row y is coded, then **layer 1** of row y - 1: its prediction needs
   the first latents of row y. Behind the last row, layer 1 of that row follows. Within one row and layer: phase by
   phase, and within a phase stripe by stripe.
@@ -13,11 +14,11 @@ decoder reads the result. What is coded when, exactly:
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
   open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
   anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
-  is finer than its index by CLOSE_FINER or coarser by CLOSE_COARSER, unless it is one of the last CLOSE_ROWS luma rows.
+  is finer than its index by `Rate.finer` or coarser by CLOSE_COARSER, but not in the last CLOSE_ROWS luma rows.
 - Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
-  to 8, and first latents near their prediction. When the quota gets so short that layer 0 of the rows below would go
-  without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it gets
-  shorter still, these too: rather a smear than a hole.
+  to 8, and first latents near their prediction (NEAR). When the quota gets so short that layer 0 of the rows below
+  would go without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it
+  gets shorter still, these too: rather a smear than a hole.
 - Runs end with the row. A quad that reaches into the next row waits for it.
 - A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
   packets of one index can share.
@@ -38,7 +39,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import LEAST_ROW, OPEN_BITS, Rate
+from onboard.stream_rate import LEAST_LAST, LEAST_ROW, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -59,10 +60,11 @@ MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
 THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
-CLOSE_FINER = 24
-CLOSE_COARSER = 96
-CLOSE_ROWS = 1
+CLOSE_COARSER = 128
+CLOSE_ROWS = 2
 JUMP = 1 << 13  # 64 grey levels, in latents
+NEAR = 128  # of 256 of a step: first latents nearer to their prediction become it
+NEAR_QUOTA = 150  # the same where there is a quota, on which bits are better spent elsewhere
 SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
 
 
@@ -94,7 +96,7 @@ class _Stream:
         self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
         self.groups = groups
         self.protector = Protector(groups, self.rate, packet_size)
-        self.target = index
+        self.target = self.rate.target if self.rate else index
         self.luma_row = 0
         self.last_index = -1
         self.stopped = [False, False]
@@ -114,20 +116,24 @@ class _Stream:
     def packets(self) -> Iterator[bytes]:
         rows = self.planes[0].rows
         for y in range(rows):
+            judged = self.target
             if self.rate:
-                self.rate.aim(y, self._least(y), self._with_packets)
+                luma = self.planes[0]
+                residual = luma.residual[y * luma.columns : (y + 1) * luma.columns]
+                self.rate.energy += int(np.maximum(residual, 0).sum(dtype=np.int64))
+                self.rate.aim(y, self.last_index, self._least(y), self._with_packets)
                 self.target = self.rate.target
             self.luma_row = y
-            yield from self._row(0, y)
+            yield from self._row(0, y, judged)
             if y % 2 or y == rows - 1:
                 for plane in range(1, len(self.planes)):
-                    yield from self._row(plane, y // 2)
+                    yield from self._row(plane, y // 2, judged)
         yield from self._finish()
 
-    def _row(self, plane: int, y: int) -> Iterator[bytes]:
+    def _row(self, plane: int, y: int, judged: int) -> Iterator[bytes]:
         kept = self.planes[plane]
         effort = Effort(stream_threshold(self.model), self.model.price)
-        limit = threshold_energy(self.model, self.model.plane_index(self.target, plane), effort)
+        limit = threshold_energy(self.model, self.model.plane_index(judged, plane), effort)
         self.candidates[plane][y] = kept.residual[y * kept.columns : (y + 1) * kept.columns] > limit
         yield from self._layer_row(plane, y, LAYER_FIRST)
         if y > 0:
@@ -137,9 +143,10 @@ class _Stream:
 
     def _least(self, y: int) -> tuple[int, int]:
         """Bits that layer 0 needs at least, so that there is no hole: below luma row y, and of it."""
-        columns = self.planes[0].columns
-        blocks = columns * (self.planes[0].rows - y - 1) + sum(p.columns * (p.rows - y // 2) for p in self.planes[1:])
-        return blocks // 2, columns * LEAST_ROW // 2
+        luma, *chroma = self.planes
+        more = LEAST_LAST - 1 if y == luma.rows - 1 else 0
+        blocks = luma.columns * (luma.rows - y - 1) + sum(p.columns * (p.rows - y // 2 + more) for p in chroma)
+        return blocks // 2, luma.columns * LEAST_ROW // 2
 
     def _with_packets(self, bits: int) -> int:
         """That many bits of layer 0 with the packets that must be opened for them."""
@@ -160,7 +167,7 @@ class _Stream:
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
                 far = self.target - slot.index
                 late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
-                if slot.has_symbols() and not late and not -CLOSE_FINER < far < CLOSE_COARSER:
+                if self.rate and slot.has_symbols() and not late and not -self.rate.finer < far < CLOSE_COARSER:
                     yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
 
@@ -172,7 +179,8 @@ class _Stream:
         latents = {n: int(kept.latents[y * kept.columns + columns[n - row], 0]) for n in range(slot.next, end)}
         while slot.next < end and self._open(slot):
             step, words, smeared = int(self._steps(slot)[0]), self._words(slot), 0
-            self._quantise_first(slot, latents, end, step, self._wider_steps(slot)[0] >> 1)
+            near = self._wider_steps(slot)[0] * (NEAR_QUOTA if self.rate else NEAR) >> 8
+            self._quantise_first(slot, latents, end, step, near)
             while slot.next < end:
                 run, coded = first_symbol(slot, words)
                 bits = sum(length for _, length in coded)

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboard import compress_stream, decompress
+from onboard.decoder import MISSING, Decoding
 from onboard.errors import InputError
+from onboard.model import default_model
 from onboard.scan import scan
-from onboard.stream import CLOSE_FINER
 from onboard.stream_parity import Group
+from onboard.stream_rate import LATE_FINER
 from onboard.wire import unpack
 from tests import pictures, reference
 
@@ -57,7 +59,7 @@ def test_a_quota_moves_the_index_between_packets_only():
     calm, busy = pictures.gradient(200, 400), pictures.texture(200, 400)
     packets, _ = scan(joined(np.concatenate([calm, busy]), budget=4000, packet_size=200))
     indices = [p.index for p in packets]
-    assert max(indices) - min(indices) >= CLOSE_FINER
+    assert max(indices) - min(indices) >= LATE_FINER
 
 
 def test_packets_leave_before_the_picture_ends():
@@ -77,6 +79,21 @@ def test_a_short_quota_makes_a_smear_and_no_hole(photograph):
     picture[: len(photograph)] = 128
     found = decompress(joined(picture, budget=picture.size // 100, packet_size=200), enhance="plain")
     assert found.mask.min() > 0
+
+
+@pytest.mark.parametrize("budget", [1000, 2040])
+def test_nor_does_it_leave_one_in_the_last_row_of_chroma(budget):
+    packets, _ = scan(joined(pictures.colourful(190, 260), budget=budget, packet_size=200))
+    decoding = Decoding(packets[0].description, default_model())
+    decoding.add(packets)
+    assert not any((plane.first_index == MISSING).any() for plane in decoding.planes)
+
+
+def test_the_first_packet_knows_the_first_row():
+    calm, busy = pictures.gradient(8, 200), pictures.noise(8, 200)
+    rest = pictures.texture(200, 200)
+    first = [scan(joined(np.concatenate([top, rest]), budget=900, packet_size=200))[0][0].index for top in (calm, busy)]
+    assert first[0] < first[1]
 
 
 @pytest.mark.parametrize("size", [{"quality": 40}, {"budget": 6000}])

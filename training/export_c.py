@@ -11,17 +11,24 @@ from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
-_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_FINER", "CLOSE_COARSER", "CLOSE_ROWS", "JUMP"]
+_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_COARSER", "CLOSE_ROWS", "NEAR", "NEAR_QUOTA", "JUMP"]
 _RATE = [
-    "OWN_FIRST",
-    "OWN_MORE",
+    "USUAL_ENERGY",
+    "USUAL_SIZE",
+    "LEAST_ENERGY",
     "RECENT_ROWS",
     "CALM",
     "CAUTION",
     "PACKET_COST",
     "LEAST_ROW",
+    "LEAST_LAST",
     "OPEN_BITS",
     "OCTAVE",
+    "FIRST_TARGET",
+    "CLOSE_FINER",
+    "LATE_FINER",
+    "LATE_ROWS",
+    "UNUSED",
 ]
 _ENTROPY = [
     "FIRST_DIRECT",
@@ -83,6 +90,10 @@ def header(model: Model) -> str:
         _table("uint32_t obc_crc_nibble[16]", map(_crc_nibble, range(16))),
         _table("uint16_t obc_step[OBC_MAX_INDEX + 1]", wire.STEPS),
         _table("uint32_t obc_prior_cost[2]", stream_rate.PRIOR_COST),
+        _table("uint8_t obc_energy_cost[2]", stream_rate.ENERGY_COST),
+        _table("uint8_t obc_size_cost[2]", stream_rate.SIZE_COST),
+        _table("uint8_t obc_own_first[2]", stream_rate.OWN_FIRST),
+        _table("uint8_t obc_own_more[2]", stream_rate.OWN_MORE),
         _table("uint8_t obc_set_limits[2]", model.set_limits),
         _table("uint8_t obc_gain[8]", model.gains),
         _table("uint16_t obc_multiplier[8]", model.multiplier),

@@ -43,7 +43,6 @@ obc_status obc_reset(obc_encoder *e, const obc_config *config) {
         }
     }
     e->config = *config;
-    e->target = config->index;
     planes = config->format == OBC_GREY8 ? 1 : 3;
     across = config->interleave_log2 ? 1 : 0;
     for (i = 0; i < planes; i++) {
@@ -90,9 +89,6 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
         return OBC_BUSY;
     }
 #endif
-    if (e->config.quota && ((uint32_t)e->rows_seen >> e->config.scale_log2) % 8u == 0u) {
-        e->target = obc_rate_target(e, e->plane[0].row);
-    }
     e->rows_seen = (uint16_t)(e->rows_seen + count);
     block_rows = ceil_shift(e->rows_seen, e->config.scale_log2);
     e->row_done = block_rows % 8u == 0u || count == due;
@@ -101,6 +97,9 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
         e->job_planes = e->planes == 3u && (e->plane[0].row % 2u || count == due) ? 3 : 1;
     }
     obc_take_rows(e, rows, stride, count);
+    if (e->config.quota && e->row_done) {
+        obc_rate_aim(e, e->plane[0].row);
+    }
     return OBC_OK;
 }
 
@@ -140,7 +139,7 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     slot = &e->slot[at.layer * e->layer_slots + e->job_phase * e->phase_slots + p->slots + at.stripe];
                     far = (int)e->target - (int)slot->index;
                     if ((slot->open && !obc_is_empty(slot) && e->plane[0].rows > e->plane[0].row + OBC_CLOSE_ROWS &&
-                         (far >= OBC_CLOSE_COARSER || far <= -OBC_CLOSE_FINER)) ||
+                         (far >= OBC_CLOSE_COARSER || far <= -(int)e->finer)) ||
                         (at.layer ? obc_code_rest_row(e, slot, &at) : obc_code_first_row(e, slot, &at))) {
                         *full = slot;
                         return 1;

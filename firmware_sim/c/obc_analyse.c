@@ -142,6 +142,7 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
+    uint64_t energy_left = 0;
     uint32_t at;
     for (at = 0; at < p->columns; at++) {
         block samples;
@@ -149,7 +150,7 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
         const uint8_t *from = pixels + OBC_BLOCK * (size_t)at;
         size_t pitch = stride;
         uint32_t columns = p->width - OBC_BLOCK * at;
-        int32_t energy, a;
+        int32_t energy, a, left;
         if (rows < OBC_BLOCK || columns < OBC_BLOCK) {
             complete(from, stride, rows, columns < OBC_BLOCK ? columns : OBC_BLOCK, edge);
             from = edge;
@@ -157,11 +158,16 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
         }
         energy = measure(from, pitch, samples, &a);
         first[at] = latent(a, 0);
-        candidate[at] = left_by_g1(energy, a) > floor;
+        left = left_by_g1(energy, a);
+        energy_left += left > 0 ? (uint32_t)left : 0u;
+        candidate[at] = left > floor;
         if (candidate[at]) {
             int32_t sums[OBC_UNITS];
             project(samples, sums);
             latents(sums, rest[at]);
         }
+    }
+    if (plane == 0u) {
+        e->energy += energy_left;
     }
 }

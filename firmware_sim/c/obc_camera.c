@@ -67,7 +67,12 @@ static inline void average_colour(const camera *c, uint32_t x, uint32_t y, uint3
     }
 }
 
-enum { TILE = 32 }; /* samples of a row that are converted at a time */
+/* Samples of a row that are converted at a time: few where memory is short, many where loops become vectors. */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+enum { TILE = 256 };
+#else
+enum { TILE = 32 };
+#endif
 
 typedef struct {
     uint8_t r[TILE], g[TILE], b[TILE];
@@ -95,7 +100,8 @@ static void read_tile(const camera *c, uint32_t x, uint32_t y, uint32_t count, s
 }
 
 /* Y of samples; their Cb and Cr are added to sums. BT.601 full range. */
-static void convert(const samples *s, uint32_t count, uint8_t *luma, uint16_t *cb, uint16_t *cr) {
+static void convert(const samples *restrict s, uint32_t count, uint8_t *restrict luma, uint16_t *restrict cb,
+                    uint16_t *restrict cr) {
     uint32_t i;
     for (i = 0; i < count; i++) {
         int32_t r = s->r[i], g = s->g[i], b = s->b[i];
@@ -105,23 +111,30 @@ static void convert(const samples *s, uint32_t count, uint8_t *luma, uint16_t *c
     }
 }
 
+/* Means of two rows' sums in pairs of columns; an odd last column counts twice. */
+static void halve(uint16_t *restrict sum, uint32_t count, uint8_t *restrict out) {
+    uint32_t i;
+    sum[count] = sum[count - 1u];
+    for (i = 0; i < (count + 1u) / 2u; i++) {
+        out[i] = (uint8_t)((sum[2u * i] + sum[2u * i + 1u] + 2u) >> 2);
+    }
+}
+
 /* Coded rows y and y + 1 (the last row counts twice, and so does the last column) to luma and one row of chroma. */
 static void colour_rows(obc_encoder *e, const camera *c, uint32_t y, uint8_t two) {
     obc_plane *luma = &e->plane[0];
     uint8_t row = e->plane[1].filled;
-    uint32_t x, i, width = luma->width;
+    uint32_t x, width = luma->width, plane;
     for (x = 0; x < width; x += TILE) {
         uint32_t count = width - x < TILE ? width - x : TILE;
-        uint16_t cb[TILE] = {0}, cr[TILE] = {0};
+        uint16_t cb[TILE + 1] = {0}, cr[TILE + 1] = {0};
         samples s;
         read_tile(c, x, y, count, &s);
         convert(&s, count, e->strip[luma->filled] + x, cb, cr);
         read_tile(c, x, y + two, count, &s);
         convert(&s, count, e->strip[luma->filled + two] + x, cb, cr);
-        for (i = 0; i < count; i += 2u) {
-            uint32_t right = i + 1u < count ? i + 1u : i;
-            e->chroma[0][row][(x + i) / 2u] = (uint8_t)((cb[i] + cb[right] + 2u) >> 2);
-            e->chroma[1][row][(x + i) / 2u] = (uint8_t)((cr[i] + cr[right] + 2u) >> 2);
+        for (plane = 0; plane < 2u; plane++) {
+            halve(plane ? cr : cb, count, e->chroma[plane][row] + x / 2u);
         }
     }
     luma->filled = (uint8_t)(luma->filled + 1u + two);

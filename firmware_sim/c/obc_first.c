@@ -134,7 +134,7 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     const obc_run *run = &at->run;
     int16_t *first = e->first[at->row % 3u] + run->column;
     uint32_t row_first = (uint32_t)(at->row >> (e->config.interleave_log2 == 2u)) * run->width;
-    uint32_t room, allowed, spent = 0;
+    uint32_t room, allowed, near, spent = 0;
     uint16_t step;
     uint8_t index, column, begin, full = 0, smeared = 0;
     const uint16_t *words;
@@ -148,7 +148,8 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     room = obc_packet_room(slot);
     allowed = obc_rate_room(e, OBC_LAYER_FIRST);
     column = begin = (uint8_t)(slot->next - row_first);
-    quantise_row(e, run, begin, slot->next - slot->begin, first, step, obc_wider_step(e, index, at->plane, 0) >> 1, &row);
+    near = obc_wider_step(e, index, at->plane, 0) * (e->config.quota ? OBC_NEAR_QUOTA : OBC_NEAR) >> 8;
+    quantise_row(e, run, begin, slot->next - slot->begin, first, step, near, &row);
     while (column < run->width) {
         symbol s;
         uint8_t blocks = symbol_at(&row, column, run->width, words, &s);

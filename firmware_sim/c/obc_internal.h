@@ -116,8 +116,8 @@ const uint16_t *obc_words_of(uint8_t plane_index);
 /* obc_rate.c */
 
 void obc_rate_begin(obc_encoder *e);
-/* The target index before luma row `row`. */
-uint8_t obc_rate_target(obc_encoder *e, uint16_t row);
+/* Set the target before luma row `row` is coded, whose energy is known. */
+void obc_rate_aim(obc_encoder *e, uint16_t row);
 /* Bits that the quota leaves for a layer. */
 uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer);
 void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index);
