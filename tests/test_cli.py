@@ -212,3 +212,12 @@ def test_cached_kernels_load_without_the_compiler() -> None:
     run = [sys.executable, "-c", f"import sys, numpy as np, onboard; {encode}; print('numba.np.linalg' in sys.modules)"]
     outputs = [subprocess.run(run, capture_output=True, check=True, text=True, timeout=280).stdout for _ in range(2)]
     assert outputs[1] == "False\n"
+
+
+def test_a_numba_that_keeps_other_things_of_a_kernel_keeps_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.caching import CompileResultCacheImpl
+
+    from onboard.kernels import _MachineCode
+
+    monkeypatch.setattr(CompileResultCacheImpl, "reduce", lambda self, compiled: ("new", compiled))
+    assert _MachineCode.reduce(object.__new__(_MachineCode), "kernel") == ("new", "kernel")

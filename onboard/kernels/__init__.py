@@ -63,8 +63,12 @@ class _MachineCode(CompileResultCacheImpl):
     """What is kept of a compiled kernel: machine code, and nothing that only linking or inspecting it would need."""
 
     def reduce(self, cres: Any) -> Any:
-        (name, kind, (code, _)), description, *others, _, reload_init, _ = super().reduce(cres)
-        hollow = llvm.parse_assembly(f'define void @"{description.llvm_cpython_wrapper_name}"() {{ ret void }}')
+        whole = super().reduce(cres)
+        try:
+            (name, kind, (code, _)), description, *others, _, reload_init, _ = whole
+            hollow = llvm.parse_assembly(f'define void @"{description.llvm_cpython_wrapper_name}"() {{ ret void }}')
+        except (TypeError, ValueError, AttributeError):  # another numba keeps other things: then all of them
+            return whole
         return ((name, kind, (code, hollow.as_bitcode())), description, *others, "", reload_init, ())
 
 
