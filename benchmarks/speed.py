@@ -106,8 +106,12 @@ def memory(grey: np.ndarray) -> dict[str, float]:
 
 
 def processor_seconds(argv: list[str], environment: dict[str, str] | None = None) -> float:
-    """User and system time of a whole process, which other programs disturb less than the time on the clock."""
-    process = subprocess.Popen(argv, env={**os.environ, **(environment or {})})
+    """User and system time of a whole process, which other programs disturb less than the time on the clock.
+
+    Python keeps bytecode, as it does of an installed package.
+    """
+    own = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(argv, env={**own, **(environment or {})})
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise BenchmarkError(f"{' '.join(argv)}: failed")

@@ -49,9 +49,10 @@ SHOWN_BETTER = 1.1  # what the ground makes of a base beyond what it makes of la
 LIKELY = 1.06  # the same as some bands tell it, to a few per cent: from here on the whole picture is asked
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
+SURVEYED_BLOCKS = 1 << 12  # counted of its bands
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
-SPARSE_SIZE_PER_STEP, QUICK_STEPS = 0.065, 4  # a refinement of few symbols grows by so much per finer step; tried
+SPARSE_SIZE_PER_STEP, QUICK_STEPS = 0.065, 3  # a refinement of few symbols grows by so much per finer step; tried
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -117,7 +118,7 @@ class Shot:
 
 def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
-    encoding, index, base = _make_base(job, step)
+    encoding, index, base = _make_base(job, step, job.tag)
     d = base[0].description
     received = Decoding(d, job.model)  # of what the packets will say
     for state, latents in zip(received.planes, encoding.first_latents(index), strict=True):
@@ -131,11 +132,11 @@ def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Sh
 
 def survey_shot(job: Job, bands: Survey, step: int) -> Shot:
     """The same base, and of what it leaves some bands."""
-    _, index, base = _make_base(job, step)
-    return Shot(job, index, base, bands.parts(index, QUICK_BLOCKS), bands.share)
+    _, index, base = _make_base(job, step, 0)  # to derive a tag costs time
+    return Shot(job, index, base, bands.parts(index, SURVEYED_BLOCKS), bands.share)
 
 
-def _make_base(job: Job, step: int) -> tuple[Encoding, int, list[Packet]]:
+def _make_base(job: Job, step: int, tag: int | None) -> tuple[Encoding, int, list[Packet]]:
     encoding, index = job.layer_0(), base_index(step, steps_deeper(job.base))
     return (
         encoding,

@@ -47,7 +47,7 @@ def test_what_a_base_leaves_of_a_band_is_what_it_leaves_of_the_picture_there(nam
     bands = Survey(job.encoding(0, INDEX), chosen, pixels)
     ours = progressive.survey_shot(job, bands, STEP)
     theirs = progressive.make_shot(job, STEP)
-    assert ours.base == theirs.base and bands.share == 0.5
+    assert ours.base_size == theirs.base_size and bands.share == 0.5
     for band, all_ in zip(ours.parts, theirs.parts, strict=True):
         tall = TALL >> (band.part.plane > 0)
         rows = (chosen[:, None] * tall + np.arange(tall)).ravel()
