@@ -142,6 +142,7 @@ class Decoding:
                         self._apply(section, packet.index)
                 except SectionError:
                     self.bad_sections += 1
+        self.bad_sections += self.layers.parse()
 
     def _apply(self, section: Section, packet_index: int) -> None:
         state = self.planes[section.plane]
