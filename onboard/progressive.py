@@ -47,6 +47,7 @@ SHOWN_BETTER = 1.1  # what the ground makes of a base beyond what it makes of la
 LIKELY = 0.9  # the same as a sample may tell it: then the whole picture is asked
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
+ROUGH_BLOCKS = 1 << 11  # the same to know about which base goes with a budget
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
 PACKET_OVERHEAD = 30  # about
@@ -128,8 +129,10 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     """The base and the finest refinement step that fit the budget together, by counts; None when none does."""
     sample, step = job.sample(), START_STEP
     if sample is not job:  # the first guess is that of a small part of a large picture
-        share = job.source_share(budget) * sample.pixels / job.pixels
-        found = _fit_shot(sample, int(budget * share), step, QUICK_BLOCKS)
+        share = int(budget * job.source_share(budget) * sample.pixels / job.pixels)
+        rough = make_shot(sample, step, ROUGH_BLOCKS)
+        step = find_step(rough.bits_of, 8 * rough.room(SAFETY * share), step)
+        found = _fit_shot(sample, share, step, QUICK_BLOCKS)
         if found is None:
             return None
         step = found[1]

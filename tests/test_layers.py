@@ -40,7 +40,7 @@ def code_all(
     out = np.empty(limit + refine_code.SLACK, np.uint8)
     end, used = refine_code.code_refinement(
         *planes, order, columns, work_kind(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
-        refinement_codes().words[table_set], np.empty(rows * columns, np.uint64), out, limit,
+        refinement_codes().words[table_set], out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
 
@@ -189,7 +189,7 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
 
 @pytest.mark.kernel
 def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> None:
-    order, keep, masks = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8), np.empty(1, np.uint64)
+    order, keep = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8)
     base, wide = np.zeros((8, 8), np.uint16), np.empty((2, 8, 256), np.int64)
     out = np.empty(100 + refine_code.SLACK, np.uint8)
     for step in (0, 40, 100, 190, 200, 218, 236, 255):
@@ -200,7 +200,7 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
             plane = np.full((8, 8), v, np.uint16)
             _, used = refine_code.code_refinement(
                 plane, base, order, 1, wide, size, thresholds(step), keep, 1, 1, 0,
-                refinement_codes().words[0], masks, out, 100,
+                refinement_codes().words[0], out, 100,
             )  # fmt: skip
             _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
             assert q[0, 0] == (128 * v + size // 3) // size and not q[0, 1:].any()
@@ -210,10 +210,10 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
 def test_counted_bits_are_coded_bits() -> None:
     planes = busy(3, 4, 50, 0.4, 900)
     counts = np.zeros(refine.SET_SYMBOLS, np.int64)
-    raw, error = refine_code.count_refinement(
-        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200,
-        np.empty(200, np.uint64), counts,
-    )  # fmt: skip
+    raw, error, seen = refine_code.count_refinement(
+        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 200, 1, counts
+    )
+    assert seen == 200
     _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)
     bits = int(refinement_codes().lengths[2].astype(int) @ counts) + raw
     assert -(-bits // 8) == len(payload)
