@@ -183,7 +183,9 @@ class PartCoder:
         while begin < total:
             first = grid.number(begin)
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
-            out = np.empty(limit + SLACK, np.uint8)
+            payload = np.empty(len(header) + limit + SLACK, np.uint8)
+            payload[: len(header)] = np.frombuffer(header, np.uint8)
+            out = payload[len(header) :]
             end, used = code_refinement(
                 self.source, self.base, local, self.part.rect.columns, self.work, step, least, keep,
                 grid.rows, grid.columns, begin, words, out, limit,
@@ -192,8 +194,8 @@ class PartCoder:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
                 continue
-            payload = header + out[:used].tobytes()
-            packer.add(Section(self.part.plane, self.part.layer, phase, first, payload), end == total)
+            coded = payload[: len(header) + used].tobytes()
+            packer.add(Section(self.part.plane, self.part.layer, phase, first, coded), end == total)
             begin = end
 
 
