@@ -105,7 +105,9 @@ def parse_together(some: Sequence[Unparsed]) -> list[Parsed | int]:
         at, start, place = at + len(one.payload) + parser.PADDING, stop, place + one.places
     data = np.frombuffer(b"".join(one.payload + b"\xff" * parser.PADDING for one in some), np.uint8)
     coefficients, filled, ends = np.empty(start, np.int32), np.empty(place, np.int32), np.empty(place, np.int32)
-    parser.parse_refinement(data, rows, *refinement_parser(some[0].header.table_set), coefficients, filled, ends)
+    parser.parse_refinement(
+        data, rows.reshape(-1), *refinement_parser(some[0].header.table_set), coefficients, filled, ends
+    )
     found: list[Parsed | int] = []
     for fields, one in zip(rows.tolist(), some, strict=True):
         end, used, many = fields[parser.END : parser.FILLED + 1]

@@ -59,7 +59,7 @@ def parse_all(payload: bytes, rows: int, columns: int, begin: int, table_set: in
         at += len(one) + parser.PADDING
     data = np.frombuffer(b"".join(one + b"\xff" * parser.PADDING for one in both), np.uint8)
     room = [np.empty(3 * most, np.int32) for _ in range(3)]
-    parser.parse_refinement(data, sections, *refinement_parser(table_set), *room)
+    parser.parse_refinement(data, sections.reshape(-1), *refinement_parser(table_set), *room)
     found = []
     for i in (0, 2):
         end, used, many = sections[i, parser.END : parser.FILLED + 1].tolist()

@@ -48,10 +48,10 @@ SLOW = 1 << 7
 LARGER = 1 << 7
 WORD_END, WORD_SKIP = 0, 15
 
-# A row of `sections`. Given: the first bit in `data` and the one behind the last, the section's grid and first block,
-# where it may write in `coefficients`, up to where, and where in `filled` and `ends`. Found: the block behind the last
-# one or a negative status, how many of `coefficients`, and how many of `filled` and `ends` are used. The rest is the
-# parser's own.
+# The fields of a section. Given: the first bit in `data` and the one behind the last, the section's grid and first
+# block, where it may write in `coefficients`, up to where, and where in `filled` and `ends`. Found: the block behind
+# the last one or a negative status, how many of `coefficients`, and how many of `filled` and `ends` are used. The rest
+# is the parser's own.
 FIELDS = 15
 (
     FIRST_BIT, LAST_BIT, ROWS, COLUMNS, BEGIN, START, STOP, PLACES, END, USED, FILLED, _N, _ROW, _COLUMN, _WIDTH,
@@ -84,21 +84,21 @@ def _is_padding(data, bit, last):
 
 
 @kernel
-def parse_refinement(data, sections, short, lookup, coefficients, filled, ends):
+def parse_refinement(data, fields, short, lookup, coefficients, filled, ends):
     """Inverse of code_refinement, for some sections at once.
 
     Args:
         data: uint8, payloads behind their own headers, PADDING bytes of ones behind each.
-        sections: int64 (n, FIELDS), see above; in and out.
+        fields: int64 (sections * FIELDS,), see above; in and out.
         short, lookup: int32 (contexts * 2^SHORT_LENGTH,) and (contexts * 2^MAX_LENGTH,), see tables.refinement_parser.
         coefficients: int32, of each section `64 * value + scan position` of what is not 0: at most one for two bits.
         filled: int32, numbers in the section's grid of the blocks that are not empty, of which there are no more.
         ends: int32, where each of these ends in the section's coefficients.
     """
-    state, masks = np.zeros(_STATE * len(sections), np.uint64), np.zeros(_RING * len(sections), np.uint64)
-    fields = sections.reshape(-1)
+    many = len(fields) // FIELDS
+    state, masks = np.zeros(_STATE * many, np.uint64), np.zeros(_RING * many, np.uint64)
     left, one = 0, np.uint64(1)
-    for k in range(len(sections)):
+    for k in range(many):
         s, h = FIELDS * k, np.uint64(_STATE * k)
         fields[s + _N] = fields[s + END] = fields[s + BEGIN]
         fields[s + USED] = fields[s + FILLED] = 0
