@@ -142,6 +142,7 @@ class Decoding:
                         self._apply(section, packet.index)
                 except SectionError:
                     self.bad_sections += 1
+        self.bad_sections += self.layers.parse()
 
     def _apply(self, section: Section, packet_index: int) -> None:
         state = self.planes[section.plane]
@@ -226,8 +227,9 @@ class Decoding:
             rest = (state.rest_index == index).reshape(shape)
             sure = first & rest & (around | (state.group.reshape(shape) == 0))
         log2 = self.description.scale_log2
-        if log2:  # the enlarger reaches into the blocks around
-            sure = _all_around(sure)
+        if not log2:
+            return sure
+        sure = _all_around(sure)  # the enlarger reaches into the blocks around
         rows, columns = layer_grid(self.description, plane)
         return sure[(np.arange(rows) >> log2)[:, None], (np.arange(columns) >> log2)[None, :]]
 
@@ -273,6 +275,8 @@ class Decoding:
 
 def _all_around(grid: np.ndarray) -> np.ndarray:
     """Cells that are true with all their neighbours inside the grid."""
+    if grid.all():
+        return grid
     padded = np.pad(grid, 1, constant_values=True)
     row = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
     return row[:-2] & row[1:-1] & row[2:]

@@ -4,14 +4,15 @@ they refer to has arrived. FORMAT.md sections 11 and 12.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onboard.errors import SectionError
+from onboard.kernels import refine_parse as parser
 from onboard.kernels.lossless import parse_lossless
-from onboard.kernels.refine import PADDING, ROOM, claim, parse_refinement
+from onboard.kernels.refine import claim
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import (
     FIRST_REFINEMENT,
@@ -20,20 +21,14 @@ from onboard.layer_header import (
     LAYER_STEPS,
     NO_REFERENCE,
     NORMATIVE,
+    LayerHeader,
     unpack_header,
 )
-from onboard.reference import (
-    depth_of,
-    find_grid,
-    layer_grid,
-    value_limit,
-    work_kind,
-)
+from onboard.reference import SectionGrid, depth_of, find_grid, layer_grid, value_limit, work_kind
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, lossless_codes, refinement_parser
 from onboard.wire import BLOCK, Colour, Description, Section
 
 LEAST_BITS = 2  # of a coefficient that is not 0
-HEAP_PIECE = 1 << 18
 NO_STEP = 255
 LOSSLESS_REACHED = 254  # what `reached` says of a lossless block: the mask adds 1
 
@@ -72,22 +67,56 @@ class Parsed:
         )
 
 
-class Heap:
-    """Room for int32 arrays of which the length is only known once they are written: they share large pieces."""
+@dataclass(frozen=True)
+class Unparsed:
+    """A section of layers 2 to 14 whose symbols are still to be read.
 
-    def __init__(self) -> None:
-        self._free = np.empty(0, np.int32)
+    Attributes:
+        index: quantiser index of the base that it refers to.
+        payload: behind the header.
+        grid: that it runs through; begin: its first block's number there.
+    """
 
-    def reserve(self, most: int) -> np.ndarray:
-        """Where up to `most` numbers may be written."""
-        if len(self._free) < most:
-            self._free = np.empty(max(most, HEAP_PIECE), np.int32)
-        return self._free
+    section: Section
+    index: int
+    header: LayerHeader
+    payload: bytes
+    grid: SectionGrid
+    begin: int
 
-    def keep(self, used: int) -> np.ndarray:
-        """The first numbers of what was reserved last, as an array that stays."""
-        kept, self._free = self._free[:used], self._free[used:]
-        return kept
+    @property
+    def room(self) -> int:
+        """Most coefficients that it can have, and those of a block."""
+        return 8 * len(self.payload) // LEAST_BITS + parser.ROOM
+
+    @property
+    def places(self) -> int:
+        """Most blocks that are not empty that it can have."""
+        return min(len(self.grid.order) - self.begin, self.room)
+
+
+def parse_together(some: Sequence[Unparsed]) -> list[Parsed | int]:
+    """Sections of one table set, parsed side by side; of a malformed one the negative status."""
+    rows = np.zeros((len(some), parser.FIELDS), np.int64)
+    at = start = place = 0
+    for row, one in zip(rows, some, strict=True):
+        last, stop = 8 * (at + len(one.payload)), start + one.room
+        row[: parser.END] = 8 * at, last, one.grid.rows, one.grid.columns, one.begin, start, stop, place
+        at, start, place = at + len(one.payload) + parser.PADDING, stop, place + one.places
+    data = np.frombuffer(b"".join(one.payload + b"\xff" * parser.PADDING for one in some), np.uint8)
+    coefficients, filled, ends = np.empty(start, np.int32), np.empty(place, np.int32), np.empty(place, np.int32)
+    parser.parse_refinement(
+        data, rows.reshape(-1), *refinement_parser(some[0].header.table_set), coefficients, filled, ends
+    )
+    found: list[Parsed | int] = []
+    for fields, one in zip(rows.tolist(), some, strict=True):
+        end, used, many = fields[parser.END : parser.FILLED + 1]
+        start, place = fields[parser.START], fields[parser.PLACES]
+        head = one.section.layer, one.index, one.header.reference, one.header.step
+        blocks = one.grid.order[one.begin : end], one.grid.order[filled[place : place + many]]
+        own = ends[place : place + many].copy(), coefficients[start : start + used].copy()
+        found.append(Parsed(*head, *blocks, *own) if end >= 0 else end)
+    return found
 
 
 # (plane, FORETOLD or NORMATIVE, quantiser index) -> bool grid of blocks where that reference is exact
@@ -112,7 +141,7 @@ class Layers:
     def __post_init__(self) -> None:
         self._lossless: list[np.ndarray] = []
         self._scratch = np.empty((0, 0), np.uint8)
-        self._coefficients, self._filled, self._ends = Heap(), Heap(), Heap()
+        self._unparsed: list[Unparsed] = []
         self._has: list[np.ndarray] = []
 
     @property
@@ -120,7 +149,7 @@ class Layers:
         return bool(self.sections) or bool(self._lossless)
 
     def add(self, section: Section, index: int) -> None:
-        """Parse a section and keep it. Raises SectionError."""
+        """Keep a section; those of layers 2 to 14 count from the next parse() on. Raises SectionError."""
         if section.layer == LAYER_LOSSLESS:
             self._add_lossless(section)
             return
@@ -128,21 +157,22 @@ class Layers:
         d = self.description
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
-        total = len(grid.order)
-        most = 8 * len(payload) // LEAST_BITS + ROOM
-        data = np.frombuffer(payload + b"\xff" * PADDING, np.uint8)
-        heaps = self._coefficients, self._filled, self._ends
-        end, many, used = parse_refinement(
-            data, grid.rows, grid.columns, begin, grid.order, *refinement_parser(header.table_set),
-            np.empty(total, np.uint64), *(heap.reserve(most) for heap in heaps),
-        )  # fmt: skip
-        if end < 0:
-            raise SectionError(end)
-        coefficients, filled, ends = (heap.keep(n) for heap, n in zip(heaps, (used, many, many), strict=True))
-        found = Parsed(
-            section.layer, index, header.reference, header.step, grid.order[begin:end], filled, ends, coefficients
-        )
-        self.sections.setdefault(section.plane, []).append(found)
+        self._unparsed.append(Unparsed(section, index, header, payload, grid, begin))
+
+    def parse(self) -> int:
+        """Read the symbols of what has been added since the last time; returns how many sections are malformed."""
+        waiting, self._unparsed = self._unparsed, []
+        found: dict[int, Parsed | int] = {}
+        for table_set in {one.header.table_set for one in waiting}:
+            numbers = [i for i, one in enumerate(waiting) if one.header.table_set == table_set]
+            for begin in range(0, len(numbers), parser.WAYS):
+                some = numbers[begin : begin + parser.WAYS]
+                found.update(zip(some, parse_together([waiting[i] for i in some]), strict=True))
+        for i, one in enumerate(waiting):
+            parsed = found[i]
+            if isinstance(parsed, Parsed):
+                self.sections.setdefault(one.section.plane, []).append(parsed)
+        return sum(isinstance(parsed, int) for parsed in found.values())
 
     def _add_lossless(self, section: Section) -> None:
         header, payload = unpack_header(section.payload, section.layer, LOSSLESS_SETS)

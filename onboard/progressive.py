@@ -50,6 +50,7 @@ LIKELY = 1.06  # the same as some bands tell it, to a few per cent: from here on
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
 SURVEYED_BLOCKS = 1 << 12  # counted of its bands
+ROUGH_BLOCKS = 1 << 11  # counted of a sample of a picture to know about which base goes with a budget
 REBASES, CLOSE_INDEX = 4, 4  # a base need not be made anew for a step that goes with an index so close
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 SPARSE_SIZE_PER_STEP, QUICK_STEPS = 0.065, 3  # a refinement of few symbols grows by so much per finer step; tried
@@ -154,8 +155,10 @@ def fit_shot(job: Job, budget: int) -> tuple[Shot, int] | None:
     """The base and the finest refinement step that fit the budget together, by counts; None when none does."""
     sample, step = job.sample(), START_STEP
     if sample is not job:  # the first guess is that of a small part of a large picture
-        share = job.source_share(budget) * sample.pixels / job.pixels
-        found = _fit_shot(sample, int(budget * share), step, QUICK_BLOCKS)
+        share = int(budget * job.source_share(budget) * sample.pixels / job.pixels)
+        rough = make_shot(sample, step, ROUGH_BLOCKS)
+        step = find_step(rough.bits_of, 8 * rough.room(SAFETY * share), step)
+        found = _fit_shot(sample, share, step, QUICK_BLOCKS)
         if found is None:
             return None
         step = found[1]

@@ -155,15 +155,11 @@ class PartCoder:
         least = thresholds(at, grain.dead_zone)
         raw, error, seen, total = 0, 0.0, 0, 0
         for _, grid, local in self.grids:
-            masks = np.empty(len(local), np.uint64)
-            total += len(local)
-            for begin in range(0, len(local), piece * stride):
-                end = min(begin + piece, len(local))
-                more, wrong = count_refinement(
-                    self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
-                    grid.rows, grid.columns, begin, end, masks, counts,
-                )  # fmt: skip
-                raw, error, seen = raw + more, error + wrong, seen + end - begin
+            more, wrong, many = count_refinement(
+                self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
+                grid.rows, grid.columns, piece, stride, counts,
+            )  # fmt: skip
+            raw, error, seen, total = raw + more, error + wrong, seen + many, total + len(local)
         bits = refinement_codes().lengths.astype(np.int64) @ counts
         best = int(bits.argmin())
         share = total / max(seen, 1)
@@ -183,22 +179,23 @@ class PartCoder:
         step, least = LAYER_STEPS[at.step], thresholds(at.step, at.dead_zone)
         words = refinement_codes().words[header[0] & 7]
         keep = np.full(len(local), 64, np.uint8)
-        masks = np.empty(len(local), np.uint64)
         begin, total = 0, len(local)
         while begin < total:
             first = grid.number(begin)
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
-            out = np.empty(limit + SLACK, np.uint8)
+            payload = np.empty(len(header) + limit + SLACK, np.uint8)
+            payload[: len(header)] = np.frombuffer(header, np.uint8)
+            out = payload[len(header) :]
             end, used = code_refinement(
                 self.source, self.base, local, self.part.rect.columns, self.work, step, least, keep,
-                grid.rows, grid.columns, begin, words, masks, out, limit,
+                grid.rows, grid.columns, begin, words, out, limit,
             )  # fmt: skip
             if end == begin:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
                 continue
-            payload = header + out[:used].tobytes()
-            packer.add(Section(self.part.plane, self.part.layer, phase, first, payload), end == total)
+            coded = payload[: len(header) + used].tobytes()
+            packer.add(Section(self.part.plane, self.part.layer, phase, first, coded), end == total)
             begin = end
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from onboard.errors import ModelError
 from onboard.huffman import canonical_codes
 from onboard.kernels import lossless, refine
+from onboard.kernels import refine_parse as parse
 
 TABLES_MAGIC = b"OBCT"
 TABLES_VERSION = 1
@@ -112,23 +113,37 @@ def lossless_codes() -> Codes:
 
 @lru_cache(maxsize=REFINE_SETS)
 def refinement_parser(table_set: int) -> tuple[np.ndarray, np.ndarray]:
-    """What kernels.refine.parse_refinement looks up in a table set: its words for RUN symbols, the usual ones (symbol
-    and length) for VALUE symbols.
+    """What kernels.refine_parse looks up in a table set, by context and the bits that come next; words as it says.
 
     Returns:
-        (uint16 (contexts * 2^SHORT_LENGTH,) of RUN's short words alone, which fit the first-level cache, and uint16
-        (contexts * 2^MAX_LENGTH,) of all of them).
+        (int32 (contexts * 2^SHORT_LENGTH,) of the words that so few bits tell, which are nearly all that occur and stay
+        in the processor's first cache, and int32 (contexts * 2^MAX_LENGTH,) of all of them).
     """
-    symbol = np.arange(refine.RUN_SYMBOLS, dtype=np.uint16)
-    kind = (symbol - 1) % 3 + 1
-    words = ((symbol - 1) // 3 + 1) << refine.WORD_STEP | kind << refine.WORD_KIND | (kind < 3)
-    words[0] = refine.WORD_END << refine.WORD_STEP
-    words[refine.SKIP] = refine.WORD_SKIP << refine.WORD_STEP
-    words[refine.SKIP + 1 :] = (symbol[refine.SKIP + 1 :] - refine.SKIP) << refine.WORD_STEP
-    lookup = refinement_codes().lookup(table_set)
-    found = lookup.copy()
-    runs = lookup[: refine.SIZE_ROW]
-    found[: refine.SIZE_ROW] = np.where(runs, words[np.minimum(runs >> 4, refine.RUN_SYMBOLS - 1)] + (runs & 15), 0)
-    spread = 1 << (refine.MAX_LENGTH - refine.SHORT_LENGTH)
-    brief = np.where(runs & 15 > refine.SHORT_LENGTH, np.uint16(0), found[: refine.SIZE_ROW])
-    return brief[:, ::spread].ravel(), found.ravel()
+    symbol = np.arange(refine.RUN_SYMBOLS)
+    step, kind = (symbol - 1) // 3 + 1, (symbol - 1) % 3 + 1
+    step[0], step[refine.SKIP], kind[0], kind[refine.SKIP :] = parse.WORD_END, parse.WORD_SKIP, 0, 0
+    step[refine.SKIP + 1 :] = symbol[refine.SKIP + 1 :] - refine.SKIP
+    signed = (kind == 1) | (kind == 2)
+    words = kind << parse.WORD_REST | (step | parse.LARGER * (kind > 1)) << parse.WORD_STEP | parse.SLOW
+    # a coefficient whose sign is among the bits: the place behind it has LARGER in it, and is one too far
+    brief = [
+        np.where(signed, (value * 64 - 1 - parse.LARGER * (kind > 1)) << parse.WORD_REST | words & 0xFF00, words)
+        for value in (kind, -kind)
+    ]
+    usual = refinement_codes().lookup(table_set)
+    runs, values = usual[: refine.SIZE_ROW], usual[refine.SIZE_ROW :].astype(np.int32)
+    found = np.full(usual.shape, parse.SLOW, np.int32)
+    known = runs & 15 > 0
+    found[: refine.SIZE_ROW][known] = ((words + signed)[runs[known] >> 4]) + (runs[known] & 15)
+    found[refine.SIZE_ROW :][values > 0] = ((values >> 4 << parse.WORD_REST) + (values & 15))[values > 0]
+    spread = 1 << (refine.MAX_LENGTH - parse.SHORT_LENGTH)
+    short = np.where(usual[:, ::spread] & 15 > parse.SHORT_LENGTH, parse.SLOW, found[:, ::spread])
+    some = runs[:, ::spread]
+    which, taken = some >> 4, (some & 15) + 1  # sign included
+    bits = np.arange(1 << parse.SHORT_LENGTH)
+    fits = (some > 0) & signed[which] & (taken <= parse.SHORT_LENGTH)
+    negative = bits >> (parse.SHORT_LENGTH - np.minimum(taken, parse.SHORT_LENGTH)) & 1 > 0
+    short[: refine.SIZE_ROW] = np.where(
+        fits, np.where(negative, brief[1][which], brief[0][which]) + taken, short[: refine.SIZE_ROW]
+    )
+    return short.astype(np.int32).ravel(), found.ravel()

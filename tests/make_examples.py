@@ -81,6 +81,7 @@ def layered_example(packets: list[bytes]) -> str:
     )
     layers = Layers(scan(packets[1])[0][0].description, 1)
     layers.add(refinement, scan(packets[1])[0][0].index)
+    layers.parse()
     parsed = layers.sections[0][0]
     lines = []
     for own in np.split(parsed.coefficients, parsed.ends[:-1]):

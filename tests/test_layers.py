@@ -13,6 +13,7 @@ import onboard
 from onboard.errors import BudgetError, InputError, NothingDecodableError
 from onboard.image_io import write_bytes
 from onboard.kernels import lossless, refine, refine_code
+from onboard.kernels import refine_parse as parser
 from onboard.kernels.transform import BASIS, SCAN, add_inverse
 from onboard.layer_header import LAYER_STEPS, LayerHeader, unpack_header
 from onboard.planes import phase_order
@@ -39,25 +40,37 @@ def code_all(
     out = np.empty(limit + refine_code.SLACK, np.uint8)
     end, used = refine_code.code_refinement(
         *planes, order, columns, work_kind(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
-        refinement_codes().words[table_set], np.empty(rows * columns, np.uint64), out, limit,
+        refinement_codes().words[table_set], out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
 
 
 def parse_all(payload: bytes, rows: int, columns: int, begin: int, table_set: int) -> tuple[int, np.ndarray]:
-    """(block behind the last one or status, coefficients of every block from `begin` on)."""
-    most = 4 * len(payload) + refine.ROOM
-    coefficients, filled, ends = (np.empty(most, np.int32) for _ in range(3))
-    masks, order = np.empty(rows * columns, np.uint64), np.arange(rows * columns, dtype=np.int32)
-    data = np.frombuffer(payload + b"\xff" * refine.PADDING, np.uint8)
-    end, many, used = refine.parse_refinement(
-        data, rows, columns, begin, order, *refinement_parser(table_set), masks, coefficients, filled, ends
-    )
-    q = np.zeros((rows * columns - begin, 64), np.int32)
-    assert used == (ends[many - 1] if many else 0) or end < 0
-    for block, start, stop in zip(filled[:many], [0, *ends[: many - 1]], ends[:many], strict=False):
-        q[block - begin, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
-    return end, q
+    """(block behind the last one or status, coefficients of every block from `begin` on).
+
+    It is parsed beside another section and itself, which must not make a difference.
+    """
+    both = [payload, b"\x5a\x12", payload]
+    most = 4 * len(payload) + 8 + parser.ROOM
+    sections = np.zeros((3, parser.FIELDS), np.int64)
+    at = 0
+    for i, (section, one) in enumerate(zip(sections, both, strict=True)):
+        section[: parser.END] = 8 * at, 8 * (at + len(one)), rows, columns, begin, most * i, most * (i + 1), most * i
+        at += len(one) + parser.PADDING
+    data = np.frombuffer(b"".join(one + b"\xff" * parser.PADDING for one in both), np.uint8)
+    room = [np.empty(3 * most, np.int32) for _ in range(3)]
+    parser.parse_refinement(data, sections.reshape(-1), *refinement_parser(table_set), *room)
+    found = []
+    for i in (0, 2):
+        end, used, many = sections[i, parser.END : parser.FILLED + 1].tolist()
+        coefficients, filled, ends = (a[most * i : most * (i + 1)] for a in room)
+        q = np.zeros((rows * columns - begin, 64), np.int32)
+        assert used == (ends[many - 1] if many else 0)
+        for block, start, stop in zip(filled[:many], [0, *ends[: many - 1]], ends[:many], strict=False):
+            q[block - begin, coefficients[start:stop] & 63] = coefficients[start:stop] >> 6
+        found.append((end, q))
+    assert found[0][0] == found[1][0] and (found[0][1] == found[1][1]).all()
+    return found[0]
 
 
 def packed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +189,7 @@ def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: i
 
 @pytest.mark.kernel
 def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> None:
-    order, keep, masks = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8), np.empty(1, np.uint64)
+    order, keep = phase_order(1, 1, 0, 0), np.full(1, KEEP_ALL, np.uint8)
     base, wide = np.zeros((8, 8), np.uint16), np.empty((2, 8, 256), np.int64)
     out = np.empty(100 + refine_code.SLACK, np.uint8)
     for step in (0, 40, 100, 190, 200, 218, 236, 255):
@@ -187,7 +200,7 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
             plane = np.full((8, 8), v, np.uint16)
             _, used = refine_code.code_refinement(
                 plane, base, order, 1, wide, size, thresholds(step), keep, 1, 1, 0,
-                refinement_codes().words[0], masks, out, 100,
+                refinement_codes().words[0], out, 100,
             )  # fmt: skip
             _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
             assert q[0, 0] == (128 * v + size // 3) // size and not q[0, 1:].any()
@@ -197,10 +210,10 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
 def test_counted_bits_are_coded_bits() -> None:
     planes = busy(3, 4, 50, 0.4, 900)
     counts = np.zeros(refine.SET_SYMBOLS, np.int64)
-    raw, error = refine_code.count_refinement(
-        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 0, 200,
-        np.empty(200, np.uint64), counts,
-    )  # fmt: skip
+    raw, error, seen = refine_code.count_refinement(
+        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 200, 1, counts
+    )
+    assert seen == 200
     _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)
     bits = int(refinement_codes().lengths[2].astype(int) @ counts) + raw
     assert -(-bits // 8) == len(payload)

@@ -78,13 +78,10 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
 
     def sample(base: np.ndarray, step: int) -> np.ndarray:
         counts = np.zeros(refine.SET_SYMBOLS, np.int64)
-        masks = np.empty(len(blocks), np.uint64)
-        for begin in range(0, len(blocks), SECTION_BLOCKS):
-            end = min(begin + SECTION_BLOCKS, len(blocks))
-            count_refinement(
-                plane, base, order, rect.columns, work, LAYER_STEPS[step], thresholds(step), rect.rows, rect.columns,
-                begin, end, masks, counts,
-            )  # fmt: skip
+        count_refinement(
+            plane, base, order, rect.columns, work, LAYER_STEPS[step], thresholds(step), rect.rows, rect.columns,
+            SECTION_BLOCKS, 1, counts,
+        )  # fmt: skip
         return counts
 
     found = []

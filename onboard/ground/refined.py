@@ -59,9 +59,9 @@ def show(
         where = spread_blocks(exact[1], picture.shape)
         picture[where] = exact[0][where]
     mask = decoding.reached_mask(reached)
-    levels, blocks = np.unique(mask, return_counts=True)
+    blocks = np.bincount(mask.ravel())
     report = {
-        "blocks_by_mask": {str(level): int(n) for level, n in zip(levels, blocks, strict=True)},
+        "blocks_by_mask": {str(level): int(blocks[level]) for level in np.flatnonzero(blocks)},
         "sections_by_layer": decoding.layers.counts(),
         "unused_sections": decoding.layers.unused,
         "lossless": bool((mask == LOSSLESS).all()),

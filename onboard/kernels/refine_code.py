@@ -5,8 +5,8 @@ never leave the first-level cache, and every loop over them is a vector one. One
 counts them, so the two cannot drift apart. What the parser must share, the contexts, comes from kernels.refine.
 
 Bounds: those of the transform are kernels.transform's. A magnitude is below 2^23, so an info of it fits an int32. A
-code word has at most 11 bits, at most 20 raw ones are behind it, and fewer than 8 pend in `acc`, a uint64. Indices in
-the walk are unsigned: positions and runs are below 64, so words are looked up in their set only.
+code word has at most 11 bits, at most 20 raw ones and a sign are behind two of them, and fewer than 8 pend in `acc`, a
+uint64. Indices in the walk are unsigned: positions and runs are below 64, so words are looked up in their set only.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _is_empty(lane, limits, infos, candidate):
     left = candidate[lane]
     while left != 0:
         p = trailing_zeros(left)
-        if infos[np.uint64(64 * BATCH * (lane // BATCH) + BATCH * p + lane % BATCH)] >= limits[p]:
+        if infos[np.uint64(64 * BATCH * (lane // BATCH) + BATCH * p + (lane & (BATCH - 1)))] >= limits[p]:
             return False
         left &= np.uint64(left - np.uint64(1))
     return True
@@ -188,7 +188,7 @@ def _is_empty(lane, limits, infos, candidate):
 def _empty_run(n, begin, end, limits, infos, candidate):
     """How many blocks from the empty block `n` on one symbol can take: log2, 0 to 4."""
     run = 1
-    while run < _AHEAD and n + run < end and _is_empty((n + run - begin) % _RING, limits, infos, candidate):
+    while run < _AHEAD and n + run < end and _is_empty((n + run - begin) & (_RING - 1), limits, infos, candidate):
         run += 1
     log2 = 0
     while 2 << log2 <= run:
@@ -215,7 +215,7 @@ def _say(symbol, bits, many, state, words, out, counts, counting):
 
 @njit(inline="always")
 def _walk(
-    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, end, masks,
+    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, end,
     words, out, limit, counts, counting,
 ):  # fmt: skip
     """Code blocks `begin` to `end` of a section until `limit` bytes are full, or count their symbols.
@@ -225,6 +225,7 @@ def _walk(
     """
     x, t = np.empty(64 * BATCH, work.dtype), np.zeros(64 * BATCH, work.dtype)
     infos, candidate = np.empty(64 * _RING, np.int32), np.zeros(_RING, np.uint64)
+    masks = np.empty(_RING, np.uint64)  # of the last blocks: the north one is at most 32 back, an empty run 16 long
     least = min(thresholds[0], 2 * step - step // 3)
     limits = np.minimum(thresholds, 2 * step - step // 3) << 3  # of infos
     state = (0, np.uint64(0), 0)  # `fill` bits, fewer than 8, pend at the lower end of `acc`
@@ -249,11 +250,11 @@ def _walk(
                         candidate[BATCH * slot + b] &= np.uint64((np.int64(1) << np.int64(keep[ready + b])) - 1)
             ready += many
         before = state
-        lane = (n - begin) % _RING
-        at = 64 * BATCH * (lane // BATCH) + lane % BATCH
+        lane = (n - begin) & (_RING - 1)
+        at = 64 * BATCH * (lane // BATCH) + (lane & (BATCH - 1))
         has_west, has_north = at_hand(n, begin, row, column, width)
-        west = masks[n - 1] if has_west else np.uint64(0)
-        north = masks[n - width] if has_north else np.uint64(0)
+        west = masks[(n - 1) & (_RING - 1)] if has_west else np.uint64(0)
+        north = masks[(n - width) & (_RING - 1)] if has_north else np.uint64(0)
         hands = np.int64(has_west) + np.int64(has_north)
         position, larger, mask, saved = 0, 0, np.uint64(0), 0
         left = candidate[lane]
@@ -274,15 +275,18 @@ def _walk(
             size = info >> 1 & 3
             symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
             symbol += 3 * run + size + 1
-            q = size + 1
-            if size < 2:
-                state = _say(symbol, info & 1, 1, state, words, out, counts, counting)
-            else:
-                state = _say(symbol, 0, 0, state, words, out, counts, counting)
+            q, bits, many = size + 1, info & 1, 1
+            if size == 2:
                 q = ((info >> 3) + step // 3) // step
-                symbol, raw, length = _size_symbol(q)
-                symbol += np.int64(_BAND_SIZES[p]) + np.int64(_LEVEL_SIZES[around_it])
-                state = _say(symbol, raw << 1 | info & 1, length + 1, state, words, out, counts, counting)
+                value, raw, length = _size_symbol(q)
+                value += np.int64(_BAND_SIZES[p]) + np.int64(_LEVEL_SIZES[around_it])
+                bits, many = raw << 1 | bits, length + 1
+                if counting:
+                    counts[np.uint64(value)] += 1
+                else:  # both words are written together
+                    word = np.int64(words[np.uint64(value)])
+                    bits, many = (word >> 4) << many | bits, (word & 15) + many
+            state = _say(symbol, bits, many, state, words, out, counts, counting)
             if counting:
                 saved += (info >> 3) * (info >> 3) - ((info >> 3) - q * step) * ((info >> 3) - q * step)
             larger = RUN_SYMBOLS if size > 0 else 0
@@ -302,9 +306,9 @@ def _walk(
         if not counting and 8 * state[0] + state[2] > 8 * limit:
             state = before
             break
-        masks[n] = mask
+        masks[n & (_RING - 1)] = mask
         for i in range(1, run):
-            masks[n + i] = np.uint64(0)
+            masks[(n + i) & (_RING - 1)] = np.uint64(0)
         n += run
         column += run
         if column >= width:
@@ -318,7 +322,7 @@ def _walk(
 
 @kernel
 def code_refinement(
-    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, words, masks, out, limit
+    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, words, out, limit
 ):
     """Transform, quantise and code blocks from `begin` until the grid ends or `limit` bytes are full.
 
@@ -331,7 +335,6 @@ def code_refinement(
         keep: uint8 (rows * columns,) coefficients of each block that may be sent, 64 for all.
         rows, columns: the section's grid.
         words: uint16 (SET_SYMBOLS,) table set.
-        masks: uint64 (rows * columns,) scratch.
         out: uint8 (>= limit + SLACK,).
 
     Returns:
@@ -339,25 +342,32 @@ def code_refinement(
     """
     counts = np.empty(0, np.int64)
     end, used, _ = _walk(
-        plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, rows * columns, masks,
+        plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, rows * columns,
         words, out, limit, counts, False,
     )  # fmt: skip
     return end, used
 
 
 @kernel
-def count_refinement(plane, reference, blocks, span, work, step, thresholds, rows, columns, begin, end, masks, counts):
-    """Count the symbols of blocks `begin` to `end` as one section would hold them; arguments as in code_refinement.
+def count_refinement(plane, reference, blocks, span, work, step, thresholds, rows, columns, piece, stride, counts):
+    """Count the symbols of every `stride`-th piece of `piece` blocks as sections would hold them.
 
     Args:
+        plane ... columns: as in code_refinement.
         counts: int64 (SET_SYMBOLS,), added to.
 
     Returns:
-        (raw bits, squared error of the coefficients in 1/256).
+        (raw bits, squared error of the coefficients in 1/256, blocks counted).
     """
     nothing, words = np.empty(0, np.uint8), np.empty(0, np.uint16)
-    _, raw, error = _walk(
-        plane, reference, blocks, span, work, step, thresholds, nothing, rows, columns, begin, end, masks,
-        words, nothing, 0, counts, True,
-    )  # fmt: skip
-    return raw, error
+    raw, error, seen = 0, 0.0, 0
+    for begin in range(0, rows * columns, piece * stride):
+        end = min(begin + piece, rows * columns)
+        _, more, wrong = _walk(
+            plane, reference, blocks, span, work, step, thresholds, nothing, rows, columns, begin, end,
+            words, nothing, 0, counts, True,
+        )  # fmt: skip
+        raw += more
+        error += wrong
+        seen += end - begin
+    return raw, error, seen
