@@ -77,9 +77,9 @@ MAGNITUDE_CAP = 31
 BYTES = (1 << 40) - 1  # masks a byte offset, which tells the compiler that it is not negative
 
 # Number of levels not above a total; totals beyond the table count like its last. FIRST_CONTEXT holds the contexts that
-# follow, first for a weak and then for a strong lean.
+# follow, for a weak lean in the low four bits, for a strong one in the next.
 FIRST_LEVEL = np.searchsorted(FIRST_LEVELS, np.arange(FIRST_LEVELS[-1] + 1), side="right")
-FIRST_CONTEXT = np.concatenate([FIRST_LEVEL, np.where(FIRST_LEVEL == FIRST_SPLIT, FIRST_STRONG, FIRST_LEVEL)])
+FIRST_CONTEXT = FIRST_LEVEL | np.where(FIRST_LEVEL == FIRST_SPLIT, FIRST_STRONG, FIRST_LEVEL) << 4
 QUAD_LEVEL = np.searchsorted(QUAD_LEVELS, np.arange(QUAD_LEVELS[-1] + 1), side="right")
 
 
@@ -138,8 +138,8 @@ def first_context(q, size, n, begin, row, column, width):
             else:
                 prediction = qw + qn - qnw
     lean = 2 * qw + qn + qne - 4 * prediction
-    strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
-    return prediction, FIRST_CONTEXT[min(6 * total // terms, len(FIRST_LEVEL) - 1) + strong], lean
+    contexts = FIRST_CONTEXT[min(6 * total // terms, len(FIRST_LEVEL) - 1)]
+    return prediction, contexts >> 4 * np.int64(abs(lean) >= STRONG_LEAN) & 15, lean
 
 
 @njit

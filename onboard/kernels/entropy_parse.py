@@ -83,6 +83,7 @@ def _bits(window, at, count):
 @njit(inline="always")
 def _word(lookup, row, window, at):
     """Symbol and length of the code word at bit `at` of the window: `symbol << 4 | length`, 0 for none."""
+    row &= BYTES
     word = np.int64(lookup[row, _bits(window, at, BRIEF)])
     if word == 0:
         word = np.int64(lookup[row, (1 << BRIEF) + _bits(window, at, MAX_LENGTH)])
@@ -116,14 +117,14 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
     while n < total:
         if row > 0 and 0 < column < width - 1 and n - width > begin:
             # first_context with all neighbours in the section
-            at = n - width
-            north, north_west, north_east = np.int64(q[at]), np.int64(q[at - 1]), np.int64(q[at + 1])
-            activity = magnitude + size[at] + size[at + 1]
+            at = (n - width - 1) & BYTES
+            north_west, north, north_east = np.int64(q[at]), np.int64(q[at + 1]), np.int64(q[at + 2])
+            activity = magnitude + size[at + 1] + size[at + 2]
             activity += abs(north - north_east) + abs(value - north_west) + abs(north - north_west)
             prediction = max(min(value, north), min(max(value, north), value + north - north_west))
             lean = 2 * value + north + north_east - 4 * prediction
-            strong = len(FIRST_LEVEL) * np.int64(abs(lean) >= STRONG_LEAN)
-            context = FIRST_CONTEXT[min(activity, len(FIRST_LEVEL) - 1) + strong]
+            contexts = FIRST_CONTEXT[min(activity & BYTES, len(FIRST_LEVEL) - 1)]
+            context = contexts >> 4 * np.int64(abs(lean) >= STRONG_LEAN) & 15
         else:
             prediction, context, lean = first_context(q, size, n, begin, row, column, width)
         r = np.int64(0)
@@ -159,7 +160,7 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
         magnitude = min(abs(r), MAGNITUDE_CAP)
         if abs(value) > MAX_FIRST:
             return OUT_OF_RANGE
-        q[n], size[n] = value, magnitude
+        q[n & BYTES], size[n & BYTES] = value, magnitude
         n += 1
         column += 1
         if column == width:
