@@ -19,12 +19,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import RESULTS, BenchmarkError, codec, one_thread, run
 from benchmarks.pictures import SETS, add_data_option, data_folder, paths, read
 from benchmarks.speed import pairs
+
+if TYPE_CHECKING:
+    from firmware_sim.encoder import Config
 
 BPP = 0.1
 PACKET = 200
@@ -90,7 +94,14 @@ class Stream:
 
         self.encoder = Encoder(host_library(folder, Limits(width, PACKET, True), OPTIMISE))
 
-    def __call__(self, picture: np.ndarray, quota: int | None, index: int = 0) -> list[bytes]:
+    def __call__(self, picture: np.ndarray, quota: int | None) -> list[bytes]:
+        return self.encoder.packets(picture, self._config(picture, quota))
+
+    def whole(self, picture: np.ndarray, index: int, room: np.ndarray) -> memoryview:
+        """The same in one call, at an index."""
+        return self.encoder.stream(picture, self._config(picture, None, index), room)
+
+    def _config(self, picture: np.ndarray, quota: int | None, index: int = 0) -> Config:
         from firmware_sim.encoder import config_of
         from onboard.model import default_model
         from onboard.wire import Colour, Description
@@ -98,7 +109,7 @@ class Stream:
         colour = Colour.YCBCR420 if picture.ndim == 3 else Colour.GREY
         height, width = picture.shape[:2]
         description = Description(1, 1, default_model().model_id, width, height, 0, 0, colour)
-        return self.encoder.packets(picture, config_of(description, PACKET, index, quota))
+        return config_of(description, PACKET, index, quota)
 
 
 def chosen(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
@@ -168,11 +179,12 @@ def speed(options: argparse.Namespace) -> None:
             data = onboard.compress(picture, bpp=BPP, **BOTH)
             quality, index = onboard.describe(data)["quality"], scan(data)[0][0].index
             theirs = partial(onboard.compress, picture, quality=quality, **BOTH)
-            ours, peer, ratio = pairs(partial(encode, picture, None, index), theirs)
+            room = np.empty(len(data) * 2, np.uint8)
+            ours, peer, ratio = pairs(partial(encode.whole, picture, index, room), theirs)
             print(f"| {name} | {ours:.1f} | {peer:.1f} | {ratio:.2f} |")
         part = np.ascontiguousarray(read(big / "caliterra_gray_4000x3000.png")[:REFERENCE_SIDE, :REFERENCE_SIDE])
         theirs = partial(_reference, part, quality)
-        ours, peer, ratio = pairs(partial(encode, part, None, index), theirs, 1)
+        ours, peer, ratio = pairs(partial(encode.whole, part, index, room), theirs, 1)
         print(
             f"| {REFERENCE_SIDE}x{REFERENCE_SIDE} of it; --stream in Python | {ours:.2f} | {peer:.1f} | {ratio:.0f} |"
         )

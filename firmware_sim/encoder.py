@@ -87,6 +87,8 @@ class Encoder:
         self._c.obc_encoder_size.restype = ctypes.c_size_t
         self._c.obc_sink_rows.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint16)
         self.size: int = self._c.obc_encoder_size()
+        self._c.obc_encode.restype = ctypes.c_size_t
+        self._c.obc_encode.argtypes = (*[ctypes.c_void_p] * 3, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t)
         self._memory = ctypes.create_string_buffer(self.size)
 
     def reset(self, config: Config) -> Status:
@@ -115,6 +117,14 @@ class Encoder:
         _expect(self.finish(), Status.OK)
         self._drain(found, Status.DONE, idle)
         return found
+
+    def stream(self, picture: np.ndarray, config: Config, room: np.ndarray) -> memoryview:
+        """A whole picture in one call: its packets, one after another, in `room`, uint8 (bytes,)."""
+        args = ctypes.byref(config), picture.ctypes.data, picture.strides[0], room.ctypes.data, room.size
+        size = self._c.obc_encode(self._memory, *args)
+        if not size:
+            raise RuntimeError("the encoder refuses the picture, or there is no room for its packets")
+        return room[:size].data
 
     def _drain(self, found: list[bytes], until: Status, idle: Callable[[], bool]) -> None:
         while True:

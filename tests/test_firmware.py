@@ -107,6 +107,15 @@ def test_so_are_those_of_a_photograph(encoder, fixture, quota, request):
     assert encoder.packets(picture, config_of(d, 200, 90, quota)) == wanted
 
 
+def test_a_picture_in_one_call_gives_the_same_packets(encoder):
+    picture = picture_of("texture", 61, 300, True)
+    config = config_of(described(picture), 200, 60)
+    wanted = b"".join(encoder.packets(picture, config))
+    assert bytes(encoder.stream(picture, config, np.empty(len(wanted), np.uint8))) == wanted
+    with pytest.raises(RuntimeError, match="no room"):
+        encoder.stream(picture, config, np.empty(len(wanted) - 1, np.uint8))
+
+
 @pytest.mark.parametrize(("flat", "quota", "packet_size", "k"), [(7, 535, 83, (3, 3)), (4, 575, 98, (2, 1))])
 def test_a_packet_that_waits_for_parity_takes_no_more_symbols(encoder, photograph, flat, quota, packet_size, k):
     picture = np.tile(photograph, (1, 2))
