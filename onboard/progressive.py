@@ -119,7 +119,7 @@ class Shot:
 
 def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Shot:
     """A base that goes well with a refinement step."""
-    encoding, index, base = _make_base(job, step, job.tag)
+    encoding, index, base = _make_base(job, step)
     d = base[0].description
     received = Decoding(d, job.model)  # of what the packets will say
     for state, latents in zip(received.planes, encoding.first_latents(index), strict=True):
@@ -133,17 +133,15 @@ def make_shot(job: Job, step: int, searched_blocks: int = SEARCHED_BLOCKS) -> Sh
 
 def survey_shot(job: Job, bands: Survey, step: int) -> Shot:
     """The same base, and of what it leaves some bands."""
-    _, index, base = _make_base(job, step, 0)  # to derive a tag costs time
+    _, index, base = _make_base(job, step)
     return Shot(job, index, base, bands.parts(index, SURVEYED_BLOCKS), bands.share)
 
 
-def _make_base(job: Job, step: int, tag: int | None) -> tuple[Encoding, int, list[Packet]]:
+def _make_base(job: Job, step: int) -> tuple[Encoding, int, list[Packet]]:
+    """The picture's latents, the index of layer 0 that goes well with a refinement step, and its packets."""
     encoding, index = job.layer_0(), base_index(step, steps_deeper(job.base))
-    return (
-        encoding,
-        index,
-        encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection),
-    )
+    base = encoding.sources(index, job.packet_size, ALL_GROUP_1, job.extensions, job.tag, job.protection)
+    return encoding, index, base
 
 
 def single_shot(job: Job, step: int) -> list[bytes]:

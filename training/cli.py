@@ -156,9 +156,12 @@ def export_command(options: argparse.Namespace) -> int:
 def enhance_command(options: argparse.Namespace) -> int:
     _need("torch")
     from onboard.ground.linear import parse_neighbours
-    from training.enhance import RATE, Plan, train_part
+    from training.enhance import HYBRID, RATE, Plan, train_part
     from training.examples import Kit
+    from training.losses import PACKAGES
 
+    for package in PACKAGES if options.net in HYBRID else ():
+        _need(package)
     rate = RATE if options.rate is None else options.rate
     plan = Plan(options.steps, options.crops, options.seed, options.threads, rate)
     given = parse_neighbours(read_bytes(options.neighbours)) if options.neighbours else None

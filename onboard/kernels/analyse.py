@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from onboard.kernels import kernel
-from onboard.kernels.products import ABREAST, LANES, SIDE, UNITS, first_sums, other_sums
+from onboard.kernels.products import ABREAST, LANES, LATENTS, SIDE, first_sums, other_sums
 
 NORM_SHIFT = 40
 
@@ -40,13 +40,13 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
     lines = np.zeros((SIDE, SIDE * _TILE), np.int16)  # samples minus 128, row by row
-    wide = np.empty((UNITS * SIDE, LANES), np.int16)  # a row's weights, once for each of the blocks abreast
-    for row in range(UNITS * SIDE):
+    wide = np.empty((LATENTS * SIDE, LANES), np.int16)  # a row's weights, once for each of the blocks abreast
+    for row in range(LATENTS * SIDE):
         for x in range(SIDE):
             for copy in range(ABREAST):
                 wide[row, SIDE * copy + x] = weights[row >> 3, SIDE * (row & 7) + x]
     energy = np.empty(_TILE, np.int32)
-    sums = np.zeros((UNITS, _TILE), np.int32)
+    sums = np.zeros((LATENTS, _TILE), np.int32)
     for row in range(rows):
         for left in range(0, columns, _TILE):
             many = min(_TILE, columns - left)
@@ -73,7 +73,7 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
                 if over > 0:
                     other_sums(lines, SIDE * b, wide, sums, b)
                 count += over
-            for k in range(UNITS if count > 0 else 1):
+            for k in range(LATENTS if count > 0 else 1):
                 factor, places = np.uint32(multiplier[k]), np.uint32(shift[k])
                 half = np.uint32(1 << (shift[k] - 1))
                 latent, total = latents[begin : begin + many, k], sums[k]

@@ -21,7 +21,7 @@ from numba.extending import intrinsic, overload
 # x86 multiplies pairs of 16 bits and adds them in one instruction, up to 32 at once; others accumulate product by
 # product, eight at once.
 _IN_PAIRS = platform.machine().lower() in ("x86_64", "amd64")
-SIDE, UNITS = 8, 8
+SIDE, LATENTS = 8, 8
 ABREAST = 4 if _IN_PAIRS else 1  # neighbouring blocks that are multiplied together
 LANES = SIDE * ABREAST
 _I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
@@ -43,7 +43,7 @@ def first_sums(lines, at, weights, energy, sums, to):
 def other_sums(lines, at, weights, sums, to):
     """Sums of ABREAST blocks with units 2 to 8, in rows 1 to 7: see first_sums()."""
     blocks = _blocks(lines, at)
-    for unit in range(1, UNITS):
+    for unit in range(1, LATENTS):
         sums[unit, to : to + ABREAST] = _sums(blocks, weights, unit)
 
 
@@ -94,7 +94,7 @@ def _other_vectors(typing, lines, at, weights, sums, to):
         given = zip(signature.args, arguments, strict=True)
         memory = _Memory(context, builder, dict(zip(names, given, strict=True)))
         rows = [memory.load("lines", y, "at") for y in range(SIDE)]
-        for units in (range(1, 5), range(5, UNITS)):  # more at once would not fit in the registers
+        for units in (range(1, 5), range(5, LATENTS)):  # more at once would not fit in the registers
             weighed = [[memory.load("weights", SIDE * unit + y) for y in range(SIDE)] for unit in units]
             found = _folded(builder, [_product(builder, rows, w) for w in weighed])
             for unit, own in zip(units, found, strict=True):
@@ -149,14 +149,13 @@ def _folded(builder: Any, vectors: Sequence[Any]) -> list[Any]:
     count = len(vectors)
     nothing = ir.Constant(vectors[0].type, None)
     vectors = [*vectors, *[nothing] * (-count % 4 if count > 2 else 0)]
-    lanes = vectors[0].type.count
-    wanted = len(vectors) * ABREAST
+    lanes, wanted = vectors[0].type.count, len(vectors) * ABREAST
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [_neighbours_added(builder, a, b, 2 * lanes) for a, b in pairs]
     (whole,) = vectors
-    while (lanes := whole.type.count) > wanted:
-        whole = _neighbours_added(builder, whole, whole, lanes)
+    while whole.type.count > wanted:
+        whole = _neighbours_added(builder, whole, whole, whole.type.count)
     return [_picked(builder, whole, whole, range(ABREAST * i, ABREAST * (i + 1))) for i in range(count)]
 
 
