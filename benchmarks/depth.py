@@ -17,16 +17,17 @@ import numpy as np
 
 from benchmarks import RESULTS, BenchmarkError, run
 from benchmarks.rd import table
-from onboard.ground.features import REFINED_CHANNELS
+from onboard.ground.features import CELL, LUMA_CHANNELS
 
 LAYERS = (3, 5, 7, 10)
 PARAMETERS = 500_000
-SIDE = 64  # blocks a side of the timed pass
+SIDE = 128  # cells a side of the timed pass
 
 
 def width_for(layers: int, parameters: int) -> int:
     """Channels with which a luma net of so many layers has about so many parameters."""
-    a, b, c = 9 * (layers - 2), 9 * (REFINED_CHANNELS + 64), 9 * REFINED_CHANNELS * 64 - parameters
+    outputs = CELL**2
+    a, b, c = 9 * (layers - 2), 9 * (LUMA_CHANNELS + outputs), 9 * LUMA_CHANNELS * outputs - parameters
     return round((-b + (b * b - 4 * a * c) ** 0.5) / (2 * a))
 
 
@@ -52,10 +53,10 @@ def main(arguments: list[str]) -> None:
     kit, part = Kit.of(default_model()), PARTS["luma"]
     training, rest = split(find(options.images))
     pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], kit, part)
-    rows = []
+    rows, task = [], {"part": "luma", "loss": "mse"}
     for layers in LAYERS:
         shape = Shape(part.inputs, part.outputs, width_for(layers, PARAMETERS), layers)
-        trained = Run(shape, Plan(options.steps, options.crops, 1, options.threads), {})
+        trained = Run(shape, Plan(options.steps, options.crops, 1, options.threads), task)
         pool = Pool(pictures, kit, part, 1)
         while trained.step < options.steps:
             trained.learn(pool.batch(options.crops))
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
             apply(trained.net, seen)
             times.append(time.perf_counter() - began)
         parameters = sum(p.numel() for p in trained.net.parameters())
-        rate = SIDE * SIDE * 64 / min(times) / 1e6
+        rate = (SIDE * CELL) ** 2 / min(times) / 1e6
         cells = (gain["whole_db"], gain["whole_ssim"], gain["lossy_db"])
         rows.append([str(layers), str(shape.width), f"{parameters}", *(f"{c:+.3f}" for c in cells), f"{rate:.1f}"])
         print(f"{layers} layers: {gain}", file=sys.stderr, flush=True)

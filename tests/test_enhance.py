@@ -14,13 +14,13 @@ import onboard
 from onboard.decoder import Decoding
 from onboard.encoder import Effort
 from onboard.errors import InputError
-from onboard.ground.features import CHANNELS, features
+from onboard.ground.features import ACROSS, BASE_CHANNELS, CELL, CHANNELS, features
 from onboard.ground.linear import decode_linear
 from onboard.model import Model
 from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
-from training.examples import CROP, NO_LOSS, PARTS, Kit, Loss, Pool, lost, make, to_blocks
+from training.examples import CROP, NO_LOSS, PARTS, Kit, Loss, Pool, lost, make, to_cells
 from training.synthetic import drawing
 
 
@@ -66,7 +66,7 @@ def test_an_example_is_the_picture_without_nets_beside_the_truth(name: str, mode
 
 def test_lost_packets_are_marked_in_the_features(model: Model) -> None:
     e = make(texture(240, 240), Kit.of(model), PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
-    assert 0.3 < e.seen[..., 9].mean() < 1
+    assert 0.3 < e.seen[..., BASE_CHANNELS - CHANNELS + 9].mean() < 1
     assert e.kind == "lossy"
 
 
@@ -78,22 +78,38 @@ def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
     assert abs(gone.sum() / starts - max(burst, 1 / 0.8)) < 0.3
 
 
-def test_layer_2_is_seen_as_coefficients_and_step(model: Model) -> None:
-    picture = texture(176, 208)
-    e = make(picture, Kit.of(model), PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
+def test_layer_2_is_seen_in_the_samples_and_by_its_step(model: Model) -> None:
+    e = make(texture(176, 208), Kit.of(model), PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
     assert e.kind == "layered"
     assert (e.seen[..., -2] == 1).all()
     assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)
-    coefficients = e.seen[..., CHANNELS:-2].astype(float) * 64
-    assert 0.02 < (np.abs(coefficients) > 10).mean() < 0.5
+    assert (e.seen[..., : CELL**2].astype(float) * 64 + 128 == to_cells(e.base, CELL).transpose(1, 2, 0)).all()
     assert np.abs(e.base.astype(float) - e.target).mean() < 12
 
 
-def test_blocks_keep_their_pixels_together() -> None:
+def test_a_cell_knows_its_place_in_the_block_and_what_is_known_of_that(model: Model) -> None:
+    e = make(texture(176, 208), Kit.of(model), PARTS["doubled"], 90, effort(model), NO_LOSS, 0)
+    places, known = np.split(e.seen[..., CELL**2 :], [ACROSS**2], -1)
+    assert (places[4:6, 6:8].argmax(-1) == [[0, 1], [2, 3]]).all()
+    assert (places.sum(-1) == 1).all()
+    assert (known == known[::2, ::2].repeat(2, 0).repeat(2, 1)).all()
+    assert len(np.unique(known[..., 0])) > 20
+
+
+def test_under_a_cell_of_chroma_lies_a_block_of_luma(model: Model) -> None:
+    picture = colourful(176, 208)
+    e = make(picture, Kit.of(model), PARTS["chroma"], 60, effort(model), NO_LOSS, 0)
+    luma = e.seen[..., 2 * (CELL**2 + CHANNELS) :][..., :64].astype(float) * 64 + 128
+    shown = onboard.decompress(onboard.compress(picture, quality=70), enhance="plain").image @ [0.299, 0.587, 0.114]
+    blocks = to_cells(shown[None], 8).transpose(1, 2, 0)
+    assert np.abs(luma - blocks).mean() < 1.5
+
+
+def test_cells_keep_their_pixels_together() -> None:
     plane = np.arange(32 * 48).reshape(1, 32, 48)
-    blocks = to_blocks(plane, 8)
-    assert blocks.shape == (64, 4, 6)
-    assert (blocks[:, 1, 2].reshape(8, 8) == plane[0, 8:16, 16:24]).all()
+    cells = to_cells(plane, 8)
+    assert cells.shape == (64, 4, 6)
+    assert (cells[:, 1, 2].reshape(8, 8) == plane[0, 8:16, 16:24]).all()
 
 
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
@@ -157,7 +173,9 @@ def test_training_can_start_from_a_shipped_net() -> None:
 
     (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
     weights = weights_of(path)
-    net = Net(Shape(PARTS["luma"].inputs, 64, len(weights["enter.weight"]), int(path.stem.split("-r")[1])))
+    part, layers = PARTS["luma"], 2 + sum(name.startswith("body") for name in weights)
+    net = Net(Shape(part.inputs, part.outputs, len(weights["enter.weight"]), layers))
+    assert net.shape.radius == int(path.stem.split("-r")[1])
     assert {name for name in net.state_dict() if name.endswith("weight")} == set(weights)
     net.grow_from([weights])
     assert all(torch.equal(net.state_dict()[name], value) for name, value in weights.items())
@@ -181,7 +199,7 @@ def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
         large.grow_from([small.state_dict()] * 4)
 
 
-def test_a_net_of_larger_blocks_starts_as_a_smaller_ones_enlarged() -> None:
+def test_a_net_of_larger_cells_starts_as_a_smaller_ones_enlarged() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     from training.nets import Net, Shape
 

@@ -23,8 +23,7 @@ from torch.nn import functional as F
 
 from onboard.errors import InputError
 from onboard.model import Model
-from onboard.wire import BLOCK
-from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_blocks, validation
+from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_cells, validation
 from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
 from training.nets import Net, Shape
 from training.pictures import find, split
@@ -38,11 +37,11 @@ NOTE_EVERY = 100
 CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
-    ("small", "luma"): (176, 4),
-    ("small", "doubled"): (172, 4),
-    ("small", "chroma"): (80, 4),
-    ("large", "luma"): (272, 10),
-    ("perceptual", "luma"): (176, 4),
+    ("small", "luma"): (96, 8),
+    ("small", "doubled"): (96, 8),
+    ("small", "chroma"): (64, 6),
+    ("large", "luma"): (160, 10),
+    ("perceptual", "luma"): (96, 8),
 }
 HYBRID = ("perceptual",)  # nets for looks; all others are for fidelity
 
@@ -69,7 +68,7 @@ class Run:
         torch.set_num_threads(plan.threads)
         self.plan, self.about = plan, about
         self.looks = Features.load() if about["loss"] == "hybrid" else None
-        self.side = 2 * BLOCK if shape.outputs > BLOCK * BLOCK else BLOCK
+        self.side = PARTS[about["part"]].side
         self.net = Net(shape)
         if start:
             self.net.grow_from(start)
@@ -203,7 +202,7 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
     net.load_state_dict(run.mean)
     gains: dict[str, list[float]] = {}
     for e in examples:
-        base, target = (to_blocks(p, e.side).astype(np.float32) for p in (e.base, e.target))
+        base, target = (to_cells(p, e.side).astype(np.float32) for p in (e.base, e.target))
         shown = np.clip(base + apply(net, e.seen), 0, 255)
         before, after = (float(np.mean((p - target) ** 2)) for p in (base, shown))
         if min(before, after) > 0:
@@ -237,9 +236,9 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _planes(blocks: np.ndarray | Tensor, side: int) -> Tensor:
-    """Blocks (..., planes * side * side, rows, columns) as pictures (planes, 1, height, width)."""
-    t = torch.as_tensor(blocks)
+def _planes(cells: np.ndarray | Tensor, side: int) -> Tensor:
+    """Cells (..., planes * side * side, rows, columns) as pictures (planes, 1, height, width)."""
+    t = torch.as_tensor(cells)
     t = t.reshape(-1, side * side, *t.shape[-2:])
     return F.pixel_shuffle(t, side)
 

@@ -16,13 +16,15 @@ from onboard.decoder import Decoding
 from onboard.encoder import Effort, analyse_picture
 from onboard.errors import InputError
 from onboard.ground.features import (
-    CHANNELS,
+    ACROSS,
+    BASE_CHANNELS,
+    CELL,
     CHROMA_CHANNELS,
-    REFINED_CHANNELS,
-    added_by_layers,
+    LUMA_CHANNELS,
+    base_features,
     chroma_features,
     features,
-    refined_features,
+    luma_features,
 )
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.job import Job
@@ -31,12 +33,12 @@ from onboard.model import Model
 from onboard.planes import COLOUR, enlarge
 from onboard.progressive import single_shot
 from onboard.scan import scan
-from onboard.wire import BLOCK, MAX_PACKET, Colour
+from onboard.wire import MAX_PACKET, Colour
 from training.pictures import describe, load, luma
 from training.synthetic import drawing
 
 SIDE = 1024  # most samples a side of one example
-CROP = 20  # blocks a side
+CROP = 40  # cells a side, an even number
 POOL = 64
 DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
 HALVED = 0.3  # share of pictures averaged down first: the same things, smaller and sharper
@@ -58,7 +60,7 @@ class Part:
 
     Attributes:
         inputs: channels of its features.
-        side: pixels a side of what a block becomes.
+        side: pixels a side of what a cell becomes.
         planes: how many planes it makes.
         scale_log2, colour: how its pictures are coded.
         refined: whether it sees layer 2 as well.
@@ -82,9 +84,9 @@ class Part:
 
 
 PARTS = {
-    "luma": Part(REFINED_CHANNELS, BLOCK, 1, 0, Colour.GREY, True),
-    "doubled": Part(CHANNELS, 2 * BLOCK, 1, 1, Colour.GREY),
-    "chroma": Part(CHROMA_CHANNELS, 2 * BLOCK, 2, 0, Colour.YCBCR420),
+    "luma": Part(LUMA_CHANNELS, CELL, 1, 0, Colour.GREY, True),
+    "doubled": Part(BASE_CHANNELS, 2 * CELL, 1, 1, Colour.GREY),
+    "chroma": Part(CHROMA_CHANNELS, 2 * CELL, 2, 0, Colour.YCBCR420),
 }
 
 
@@ -122,11 +124,11 @@ class Example:
     """Decoded planes beside the truth.
 
     Attributes:
-        seen: float16 (rows, columns, inputs), see onboard.ground.features.
+        seen: float16 (rows, columns, inputs) of cells, see onboard.ground.features.
         base: uint8 (planes, side * rows, side * columns), what the net corrects.
         target: uint8, the same shape.
         weight: one over the error of the whole example: one at a low rate is not worth more than one at a high rate.
-        side: pixels a side of what a block becomes.
+        side: pixels a side of what a cell becomes.
         kind: "whole", "lossy" where packets may have been lost, "layered" with layer 2.
     """
 
@@ -140,7 +142,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops on the block grid: seen float32 (n, inputs, rows, columns), base and target float32 (n, outputs, rows,
+    """Crops on the grid of cells: seen float32 (n, inputs, rows, columns), base and target float32 (n, outputs, rows,
     columns), weight float32 (n,)."""
 
     seen: np.ndarray
@@ -149,12 +151,12 @@ class Batch:
     weight: np.ndarray
 
 
-def to_blocks(planes: np.ndarray, side: int) -> np.ndarray:
-    """Planes of whole blocks (planes, height, width) as (planes * side * side, rows, columns)."""
+def to_cells(planes: np.ndarray, side: int) -> np.ndarray:
+    """Planes of whole cells (planes, height, width) as (planes * side * side, rows, columns)."""
     n, height, width = planes.shape
     rows, columns = height // side, width // side
-    blocks = planes.reshape(n, rows, side, columns, side).transpose(0, 2, 4, 1, 3)
-    return blocks.reshape(n * side * side, rows, columns)
+    cells = planes.reshape(n, rows, side, columns, side).transpose(0, 2, 4, 1, 3)
+    return cells.reshape(n * side * side, rows, columns)
 
 
 def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
@@ -184,9 +186,9 @@ def make(
     Args:
         index, effort: of a base alone. step: instead of these, of layer 2, for a stream made in one go.
     """
-    model = kit.model
-    rows, columns = (n // part.side for n in picture.shape[:2])
-    picture = np.ascontiguousarray(picture[: rows * part.side, : columns * part.side])
+    model, side = kit.model, ACROSS * part.side
+    height, width = (n // side * side for n in picture.shape[:2])
+    picture = np.ascontiguousarray(picture[:height, :width])
     description = replace(
         describe(picture, part.colour, part.scale_log2), interleave_log2=loss.interleave_log2, model_id=model.model_id
     )
@@ -201,20 +203,21 @@ def make(
         if not missing:
             decoding.add(scan(packet)[0])
     latents = decoding.latents()
-    seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    inputs, target = seen[0], picture[None]
+    known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    plain, target = decoding.plain(latents), picture[None]
     if part.linear:
-        base, target, inputs = decode_linear(decoding, kit.neighbours, 1), _chroma(picture), chroma_features(seen)
-    else:
-        base = [enlarge(p, description, part.scale_log2) for p in decoding.plain(latents)]
-    if part.refined:
+        seen = chroma_features(plain, known)
+        base, target = decode_linear(decoding, kit.neighbours, 1), _chroma(picture)
+    elif part.refined:
         (over, *_), (reached, *_) = decoding.refined()
-        added, steps = added_by_layers(decoding, over, reached)
-        inputs = refined_features(inputs, added and added((slice(None), slice(None))), steps)
-        base = [np.where(spread_blocks(reached > 0, over.shape), over, base[0])]
+        base = [np.where(spread_blocks(reached > 0, over.shape), over, plain[0])]
+        seen = luma_features(base[0], known[0], decoding.layers.foretold_steps(0, reached))
+    else:
+        seen = base_features(plain[0], known[0])
+        base = [enlarge(plain[0], description, part.scale_log2)]
     error = float(np.mean((np.stack(base).astype(np.float32) - target) ** 2))
     kind = "lossy" if loss is not NO_LOSS else "whole" if step is None else "layered"
-    return Example(inputs.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, kind)
+    return Example(seen.astype(np.float16), np.stack(base), target, 1 / (error + LEAST_ERROR), part.side, kind)
 
 
 def lost(count: int, loss: Loss, rng: np.random.Generator) -> np.ndarray:
@@ -265,10 +268,10 @@ class Pool:
         target, weight = np.empty_like(base), np.empty(crops, np.float32)
         for i, which in enumerate(self._rng.choice(POOL, crops, p=areas / areas.sum())):
             e = self._pool[which]
-            y, x = (int(self._rng.integers(n - CROP + 1)) for n in e.seen.shape[:2])
+            y, x = (ACROSS * int(self._rng.integers((n - CROP) // ACROSS + 1)) for n in e.seen.shape[:2])
             seen[i] = e.seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1)
             area = np.s_[:, side * y : side * (y + CROP), side * x : side * (x + CROP)]
-            base[i], target[i], weight[i] = to_blocks(e.base[area], side), to_blocks(e.target[area], side), e.weight
+            base[i], target[i], weight[i] = to_cells(e.base[area], side), to_cells(e.target[area], side), e.weight
         return Batch(seen, base, target, weight)
 
     def _fresh(self) -> Example:

@@ -1,4 +1,4 @@
-"""The neural decoders in PyTorch: convolutions on the block grid, where one step is a block."""
+"""The neural decoders in PyTorch: convolutions on a grid of cells, two to a block's side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from onboard.ground.features import ACROSS
+
 UNIT = 16.0  # levels of a pixel per unit of a net's output: keeps outputs near one
 
 
@@ -17,7 +19,7 @@ class Shape:
     """How large a net is.
 
     Attributes:
-        inputs, outputs: channels a block.
+        inputs, outputs: channels a cell.
         width: channels between the convolutions.
         layers: 3x3 convolutions one after another, the first and the last included.
     """
@@ -30,7 +32,7 @@ class Shape:
     @property
     def radius(self) -> int:
         """Blocks around a block that its pixels depend on."""
-        return self.layers
+        return -(-self.layers // ACROSS)
 
 
 class Conv(nn.Module):
@@ -48,7 +50,7 @@ class Conv(nn.Module):
 
 
 class Net(nn.Module):
-    """Features (n, inputs, rows, columns) to what a block's pixels lack, (n, outputs, rows, columns)."""
+    """Features (n, inputs, rows, columns) to what a cell's pixels lack, (n, outputs, rows, columns)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class Net(nn.Module):
     def grow_from(self, nets: Sequence[dict[str, Tensor]]) -> None:
         """Start as the mean of smaller nets, side by side in the channels of this one.
 
-        What is added, channels and layers, begins by doing nothing. Blocks that are twice as large begin enlarged;
+        What is added, channels and layers, begins by doing nothing. Cells that are twice as large begin enlarged;
         other outputs begin anew. Raises ValueError when the nets do not fit in.
         """
         width = sum(len(net["enter.weight"]) for net in nets)
@@ -108,7 +110,7 @@ class Net(nn.Module):
 
 
 def _enlarged(net: dict[str, Tensor], outputs: int) -> dict[str, Tensor]:
-    """The last layers of a net for so many outputs, enlarged bilinearly within a block; none when they cannot be."""
+    """The last layers of a net for so many outputs, enlarged bilinearly within a cell; none when they cannot be."""
     head = {name: value for name, value in net.items() if name.startswith(("leave", "direct"))}
     own = len(net["leave.weight"])
     if own == outputs:

@@ -1,39 +1,30 @@
-"""What a neural decoder sees of a plane: the received latents on the block grid, for training and for decoding."""
+"""What the neural decoders see, for training and for decoding: cells of pixels and what has arrived of their blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
 import numpy as np
 
-from onboard.decoder import MISSING, Decoding, PlaneLatents, PlaneState
-from onboard.layer_header import FORETOLD
-from onboard.layers import NO_STEP, spread_blocks
-from onboard.reference import Rect
+from onboard.decoder import MISSING, PlaneLatents, PlaneState
+from onboard.layers import NO_STEP
 from onboard.wire import BLOCK, MAX_INDEX
 
+CELL = 4  # coded samples a side of a cell, the unit of the nets
+ACROSS = BLOCK // CELL  # cells a side of a block
 CHANNELS = 12
-REFINED_CHANNELS = CHANNELS + BLOCK * BLOCK + 2
-CHROMA_CHANNELS = 6 * CHANNELS  # Cb, Cr and four blocks of Y
+BASE_CHANNELS = CELL**2 + ACROSS**2 + CHANNELS
+LUMA_CHANNELS = BASE_CHANNELS + 2
+CHROMA_CHANNELS = 2 * (CELL**2 + CHANNELS) + BLOCK**2 + CHANNELS + ACROSS**2
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
-COEFFICIENT_UNIT = 64.0
+LEVEL_UNIT = 64.0  # of 128 levels
 STEP_MIDDLE, STEP_UNIT = 80.0, 40.0
 
-
-def _dct() -> np.ndarray:
-    """The orthonormal DCT-II of eight samples, float32 (8, 8)."""
-    k, n = np.mgrid[:BLOCK, :BLOCK]
-    rows = np.cos(np.pi * k * (2 * n + 1) / (2 * BLOCK)) * np.sqrt(np.where(k == 0, 1, 2) / BLOCK)
-    return rows.astype(np.float32)
-
-
-DCT = _dct()
+# rows and columns of a block grid
+Part = tuple[slice, slice]
 
 
 def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
-    """Input of the nets.
+    """What is known of the blocks of a plane.
 
     Args:
         state: what has arrived of a plane.
@@ -57,76 +48,71 @@ def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
     return out.reshape(latents.rows, latents.columns, CHANNELS)
 
 
-# rows and columns of a block grid, and int16 samples (8 * rows, 8 * columns) of such a part
-Part = tuple[slice, slice]
-Added = Callable[[Part], np.ndarray]
+def pixels(part: Part, side: int) -> Part:
+    """The samples of blocks of side x side samples."""
+    rows, columns = part
+    return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
 
 
-def added_by_layers(decoding: Decoding, refined: np.ndarray, reached: np.ndarray) -> tuple[Added | None, np.ndarray]:
-    """What layer 2 adds to the luma of a picture coded at scale 1, in streams made in one go.
+def base_features(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Input of a net that corrects a plane coded with layers 0 and 1.
 
     Args:
-        refined: uint8 (height, width), luma with the higher layers; reached: uint8 (rows, columns), see Layers.refine.
+        plane: uint8 (8 * rows, 8 * columns), as coded and decoded plainly.
+        known: features() of its blocks (rows, columns, 12).
 
     Returns:
-        what is added to what layer 0 foretells, 0 where nothing is, of any part, None where nothing is anywhere; and
-        the step of layer 2, uint8 (rows, columns): an index into LAYER_STEPS, or NO_STEP. Parts of the same rows come
-        cheap one after another: these rows are made together, and kept.
+        float32 (2 * rows, 2 * columns, 32), a cell each: its 16 samples, one-hot where in its block it lies, and what
+        is known of the block.
     """
-    steps = decoding.layers.foretold_steps(0, reached)
+    rows, columns = known.shape[:2]
+    return np.concatenate([_levels(plane, CELL), _places(rows, columns), on_cells(known)], -1)
+
+
+def luma_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Input of the luma net: base_features() of a plane with layer 2 in it, and where it has that.
+
+    Args:
+        steps: uint8 (rows, columns) of layer 2, indices into LAYER_STEPS, or NO_STEP.
+
+    Returns:
+        float32 (2 * rows, 2 * columns, 34): behind the 32 whether the block has layer 2, and its step.
+    """
     has = steps != NO_STEP
-    if not has.any():
-        return None, steps
-
-    @lru_cache(maxsize=1)
-    def strip(top: int, bottom: int) -> np.ndarray:
-        rect = Rect(top, bottom, 0, has.shape[1])
-        added = refined[rect.samples(*refined.shape)].astype(np.int16)
-        added -= decoding.reference(0, FORETOLD, rect)
-        added[~spread_blocks(has[top:bottom], added.shape)] = 0
-        missing = [(0, BLOCK * n - m) for n, m in zip((rect.rows, rect.columns), added.shape, strict=True)]
-        return np.pad(added, missing)
-
-    def part_of(part: Part) -> np.ndarray:
-        rows, columns = (side.indices(n) for side, n in zip(part, has.shape, strict=True))
-        return strip(rows[0], rows[1])[:, BLOCK * columns[0] : BLOCK * columns[1]]
-
-    return part_of, steps
+    layer = np.stack([has, np.where(has, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)], -1)
+    return np.concatenate([base_features(plane, known), on_cells(layer.astype(np.float32))], -1)
 
 
-def refined_features(seen: np.ndarray, added: np.ndarray | None, steps: np.ndarray) -> np.ndarray:
-    """Input of the luma net: features of layers 0 and 1, and of what layer 2 adds, of a plane or a part of one.
+def chroma_features(planes: list[np.ndarray], known: list[np.ndarray]) -> np.ndarray:
+    """Input of the chroma net, on the cells of Cb and Cr, under each of which one block of luma lies.
 
     Args:
-        seen: features() of the luma; added, of the same part, and steps: see added_by_layers().
+        planes: uint8 Y, Cb, Cr as in base_features(), whole blocks of each; known: features() of each.
 
     Returns:
-        float32 (rows, columns, 78): the 12 of `seen`, 64 coefficients (8x8 DCT) of what is added, whether a block has
-        layer 2, and its step.
+        float32 (2 * rows, 2 * columns, 136): the samples of both, the 64 of luma, what is known of all three, and the
+        place in the block. Luma that chroma's blocks reach beyond is its nearest.
     """
-    out = np.zeros((*seen.shape[:2], REFINED_CHANNELS), np.float32)
-    out[..., :CHANNELS] = seen
-    if added is not None:
-        rows, columns = steps.shape
-        blocks = added.astype(np.float32).reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
-        coefficients = DCT @ blocks @ DCT.T / np.float32(COEFFICIENT_UNIT)
-        out[..., CHANNELS : CHANNELS + BLOCK * BLOCK] = coefficients.reshape(rows, columns, -1)
-        out[..., -2] = steps != NO_STEP
-        out[..., -1] = np.where(steps != NO_STEP, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)
-    return out
+    (rows, columns), (y, *both), (known_y, *known_both) = known[1].shape[:2], planes, known
+    out = [part for plane, own in zip(both, known_both, strict=True) for part in (_levels(plane, CELL), on_cells(own))]
+    for luma in (_levels(y, BLOCK), known_y):
+        missing = [(0, ACROSS * n - m) for n, m in zip((rows, columns), luma.shape[:2], strict=True)]
+        out.append(np.pad(luma, [*missing, (0, 0)], mode="edge"))
+    return np.concatenate([*out, _places(rows, columns)], -1)
 
 
-def chroma_features(seen: list[np.ndarray]) -> np.ndarray:
-    """Input of the chroma net: what is known of Cb and Cr, and of the four luma blocks that lie under each of theirs.
+def _levels(plane: np.ndarray, side: int) -> np.ndarray:
+    """Samples as float32 (rows, columns, side * side) around zero, side x side of them a place."""
+    rows, columns = (n // side for n in plane.shape)
+    cells = plane.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows, columns, side * side)
+    return (cells - np.float32(128)) / np.float32(LEVEL_UNIT)
 
-    Args:
-        seen: features of Y, Cb and Cr.
 
-    Returns:
-        float32 (rows, columns, 72) on the grid of Cb and Cr; luma beyond its grid is its nearest block.
-    """
-    y, cb, cr = seen
-    rows, columns = cb.shape[:2]
-    y = np.pad(y, ((0, 2 * rows - y.shape[0]), (0, 2 * columns - y.shape[1]), (0, 0)), mode="edge")
-    four = y.reshape(rows, 2, columns, 2, CHANNELS).transpose(0, 2, 1, 3, 4).reshape(rows, columns, 4 * CHANNELS)
-    return np.concatenate([cb, cr, four], -1)
+def on_cells(blocks: np.ndarray) -> np.ndarray:
+    """What blocks (rows, columns, channels) have, for each of their cells."""
+    return blocks.repeat(ACROSS, 0).repeat(ACROSS, 1)
+
+
+def _places(rows: int, columns: int) -> np.ndarray:
+    """Of every cell of rows x columns blocks, one-hot, which of its block it is."""
+    return np.tile(np.eye(ACROSS**2, dtype=np.float32).reshape(ACROSS, ACROSS, -1), (rows, columns, 1))

@@ -1,8 +1,8 @@
 """The neural decoders (display only): what they add to a picture made without them, run by LiteRT tile by tile.
 
-A net sees the received latents on the block grid (features.py) and is made of 3x3 convolutions only. So a tile with
-enough blocks around it gives the very values that the whole plane would give, and what a net takes in memory does not
-grow with the picture.
+A net sees the plain picture and what has arrived of it (features.py) as cells, two to a block's side, and is made of
+3x3 convolutions only. So a tile with enough blocks around it gives the very values that the whole plane would give, and
+what a net takes in memory does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -23,7 +23,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
-from onboard.ground.features import Part, added_by_layers, chroma_features, features, refined_features
+from onboard.ground.features import (
+    ACROSS,
+    Part,
+    base_features,
+    chroma_features,
+    features,
+    luma_features,
+    on_cells,
+    pixels,
+)
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
@@ -113,26 +122,28 @@ def decode_neural(
     """
     d = decoding.description
     latents = decoding.latents()
-    seen = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+    known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
     net = _net(name, _luma_part(d), d.model_id)
-    plain = decoding.plain(latents)[0]
-    view: View = seen[0].__getitem__
+    plain = [_whole(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
     kept = np.zeros_like(busy[0])
-    if d.scale_log2 == 0:
-        over = refined if luma_has_layers(d) else None
-        view, busy[0], plain, kept = _with_layers(decoding, seen[0], busy[0], plain, over)
+    if d.scale_log2:
+        view: View = partial(_view_base, plain[0], known[0])
+    else:
+        steps, busy[0], kept = _with_layers(decoding, busy[0], plain[0], refined if luma_has_layers(d) else None)
+        view = partial(_view_luma, plain[0], known[0], steps)
     still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
     shown_log2 = max(d.scale_log2 - 1, 0)
     side = BLOCK << (d.scale_log2 - shown_log2)
-    shown = _whole(enlarge(plain, d, d.scale_log2, shown_log2), still[0].shape, side)
-    jobs = [_Job(net, view, still[0] | kept, [shown], shown_log2)]
+    rows, columns = shape_at(d, d.scale_log2)
+    shown = plain[0].copy() if d.scale_log2 == 0 else enlarge(plain[0][:rows, :columns], d, d.scale_log2, shown_log2)
+    jobs = [_Job(net, view, still[0] | kept, [_whole(shown, still[0].shape, side)], shown_log2)]
     colour = len(latents) > 1
     painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
     if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
         all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
         both = [decode_blocks(decoding, neighbours, i, latents[i]) for i in (1, 2)]
-        jobs.append(_Job(_net(painter, "chroma", d.model_id), chroma_features(seen).__getitem__, all_still, both, 0))
+        jobs.append(_Job(_net(painter, "chroma", d.model_id), partial(_view_chroma, plain, known), all_still, both, 0))
     total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
@@ -151,7 +162,7 @@ def decode_neural(
     return planes
 
 
-# features of a part
+# features of a part, in blocks
 View = Callable[[Part], np.ndarray]
 
 
@@ -167,26 +178,41 @@ class _Job:
     shown_log2: int
 
 
+def _view_base(plain: np.ndarray, known: np.ndarray, part: Part) -> np.ndarray:
+    return base_features(plain[pixels(part, BLOCK)], known[part])
+
+
+def _view_luma(plain: np.ndarray, known: np.ndarray, steps: np.ndarray, part: Part) -> np.ndarray:
+    return luma_features(plain[pixels(part, BLOCK)], known[part], steps[part])
+
+
+def _view_chroma(plain: list[np.ndarray], known: list[np.ndarray], part: Part) -> np.ndarray:
+    """Of blocks of chroma, under each of which two by two of luma lie."""
+    rows, columns = (slice(2 * own.start, min(2 * own.stop, n)) for own, n in zip(part, known[0].shape, strict=False))
+    under = rows, columns
+    parts = [under, part, part]
+    return chroma_features(
+        [plane[pixels(own, BLOCK)] for plane, own in zip(plain, parts, strict=True)],
+        [each[own] for each, own in zip(known, parts, strict=True)],
+    )
+
+
 def _with_layers(
-    decoding: Decoding, seen: np.ndarray, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
-) -> tuple[View, np.ndarray, np.ndarray, np.ndarray]:
-    """What the luma net sees, the blocks (bool) that more than a first latent describes, what the net corrects, which
-    is made of `plain` in place, and the blocks (bool) that stay as the higher layers have them."""
-    over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(seen.shape[:2], np.uint8))
-    added, steps = added_by_layers(decoding, over, reached)
-
-    def view(part: Part) -> np.ndarray:
-        return refined_features(seen[part], None if added is None else added(part), steps[part])
-
+    decoding: Decoding, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bring the higher layers into `plain`, whole blocks of luma: of every block the step of layer 2 where it was made
+    in one go, whether (bool) more than a first latent describes it, and whether it stays as the layers have it."""
+    over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(busy.shape, np.uint8))
+    steps = decoding.layers.foretold_steps(0, reached)
     kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
     busy = busy.copy()
     for top in range(0, len(busy), TILE):  # whole planes more would be dear
-        some = slice(top, min(top + TILE, len(busy))), slice(None)
-        rows = slice(BLOCK * some[0].start, BLOCK * some[0].stop)
-        np.copyto(plain[rows], over[rows], where=spread_blocks(reached[some] > 0, over[rows].shape))
-        if added is not None:
-            busy[some] |= added(some).reshape(-1, BLOCK, busy.shape[1], BLOCK).any((1, 3))
-    return view, busy, plain, kept
+        some = slice(top, min(top + TILE, len(busy))), slice(0, busy.shape[1])
+        under, better = plain[pixels(some, BLOCK)], _whole(over[pixels(some, BLOCK)], reached[some].shape, BLOCK)
+        changed = (under != better) & spread_blocks(reached[some] > 0, under.shape)
+        busy[some] |= changed.reshape(-1, BLOCK, busy.shape[1], BLOCK).any((1, 3))
+        np.copyto(under, better, where=changed)
+    return steps, busy, kept
 
 
 def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
@@ -206,12 +232,6 @@ def _halved(still: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(padded.reshape(shape[0], 2, shape[1], 2).all((1, 3)))
 
 
-def _pixels(part: Part, side: int) -> Part:
-    """The pixels of blocks."""
-    rows, columns = part
-    return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
-
-
 def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
     """A plane itself, or with its edges repeated up to whole blocks of side x side pixels."""
     missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
@@ -227,14 +247,15 @@ def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)
         part = slice(top, min(bottom + radius, rows)), slice(left, min(right + radius, columns))
         if job.still[y:bottom, x:right].all():
-            yield _pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
+            yield pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
             continue
-        out = job.net.run(job.view(part))[y - top : bottom - top, x - left : right - left]
-        out = np.where(job.still[y:bottom, x:right, None], np.float32(0), out)
+        inner = slice(y - top, bottom - top), slice(x - left, right - left)
+        out = job.net.run(job.view(part))[pixels(inner, ACROSS)]
+        out = np.where(on_cells(job.still[y:bottom, x:right])[..., None], np.float32(0), out)
         side = round((out.shape[2] / planes) ** 0.5)
-        pixels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
-        area = _pixels((slice(y, bottom), slice(x, right)), side)
-        yield area, pixels.reshape(planes, side * (bottom - y), side * (right - x))
+        levels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
+        area = pixels((slice(y, bottom), slice(x, right)), ACROSS * side)
+        yield area, levels.reshape(planes, side * out.shape[0], side * out.shape[1])
 
 
 def _tiles(rows: int, columns: int) -> list[tuple[int, int]]:
