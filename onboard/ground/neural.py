@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -121,29 +121,12 @@ def decode_neural(
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
-    latents = decoding.latents()
-    known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-    busy = [p.group.reshape(p.rows, p.columns) > 0 for p in latents]
-    net = _net(name, _luma_part(d), d.model_id)
-    plain = [_whole(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
-    kept = np.zeros_like(busy[0])
-    if d.scale_log2:
-        view: View = partial(_view_base, plain[0], known[0])
-    else:
-        steps, busy[0], kept = _with_layers(decoding, busy[0], plain[0], refined if luma_has_layers(d) else None)
-        view = partial(_view_luma, plain[0], known[0], steps)
-    still = [_featureless(p, own) for p, own in zip(latents, busy, strict=True)]
-    shown_log2 = max(d.scale_log2 - 1, 0)
-    side = BLOCK << (d.scale_log2 - shown_log2)
-    rows, columns = shape_at(d, d.scale_log2)
-    shown = plain[0].copy() if d.scale_log2 == 0 else enlarge(plain[0][:rows, :columns], d, d.scale_log2, shown_log2)
-    jobs = [_Job(net, view, still[0] | kept, [_whole(shown, still[0].shape, side)], shown_log2)]
-    colour = len(latents) > 1
+    seen = _Seen.of(decoding)
+    jobs = [_luma_job(seen, _net(name, _luma_part(d), d.model_id), refined if luma_has_layers(d) else None)]
+    colour = len(seen.latents) > 1
     painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
     if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
-        all_still = still[1] & still[2] & _halved(still[0], still[1].shape)
-        both = [decode_blocks(decoding, neighbours, i, latents[i]) for i in (1, 2)]
-        jobs.append(_Job(_net(painter, "chroma", d.model_id), partial(_view_chroma, plain, known), all_still, both, 0))
+        jobs.append(_chroma_job(seen, _net(painter, "chroma", d.model_id), neighbours, jobs[0].still))
     total = sum(len(_tiles(*job.still.shape)) for job in jobs)
     done = 0
     planes: list[np.ndarray] = []
@@ -178,41 +161,79 @@ class _Job:
     shown_log2: int
 
 
-def _view_base(plain: np.ndarray, known: np.ndarray, part: Part) -> np.ndarray:
-    return base_features(plain[pixels(part, BLOCK)], known[part])
+@dataclass(frozen=True)
+class _Seen:
+    """What is there to go by: latents, what is known of their blocks (features), and the plain planes, whole blocks."""
+
+    decoding: Decoding
+    latents: list[PlaneLatents]
+    known: list[np.ndarray]
+    plain: list[np.ndarray]
+
+    @classmethod
+    def of(cls, decoding: Decoding) -> _Seen:
+        latents = decoding.latents()
+        known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
+        plain = [_whole(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
+        return cls(decoding, latents, known, plain)
+
+    def busy(self, plane: int) -> np.ndarray:
+        """Blocks (bool) that more than a first latent describes."""
+        p = self.latents[plane]
+        return p.group.reshape(p.rows, p.columns) > 0
 
 
-def _view_luma(plain: np.ndarray, known: np.ndarray, steps: np.ndarray, part: Part) -> np.ndarray:
-    return luma_features(plain[pixels(part, BLOCK)], known[part], steps[part])
+def _luma_job(seen: _Seen, net: Net, refined: Refined | None) -> _Job:
+    d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
+    if d.scale_log2:
+        shown_log2 = d.scale_log2 - 1
+        rows, columns = shape_at(d, d.scale_log2)
+        doubled = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
+
+        def view_base(part: Part) -> np.ndarray:
+            return base_features(plain[pixels(part, BLOCK)], known[part])
+
+        return _Job(net, view_base, _featureless(seen.latents[0], busy), [doubled], shown_log2)
+    steps, changed, kept = _with_layers(seen.decoding, plain, refined)
+
+    def view(part: Part) -> np.ndarray:
+        return luma_features(plain[pixels(part, BLOCK)], known[part], steps[part])
+
+    still = _featureless(seen.latents[0], busy | changed) | kept
+    return _Job(net, view, still, [plain.copy()], 0)
 
 
-def _view_chroma(plain: list[np.ndarray], known: list[np.ndarray], part: Part) -> np.ndarray:
-    """Of blocks of chroma, under each of which two by two of luma lie."""
-    rows, columns = (slice(2 * own.start, min(2 * own.stop, n)) for own, n in zip(part, known[0].shape, strict=False))
-    under = rows, columns
-    parts = [under, part, part]
-    return chroma_features(
-        [plane[pixels(own, BLOCK)] for plane, own in zip(plain, parts, strict=True)],
-        [each[own] for each, own in zip(known, parts, strict=True)],
-    )
+def _chroma_job(seen: _Seen, net: Net, neighbours: Neighbours, luma_still: np.ndarray) -> _Job:
+    def view(part: Part) -> np.ndarray:
+        """Of blocks of chroma, under each of which two by two of luma lie."""
+        rows, columns = part
+        parts = (slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)), part, part
+        planes = [plane[pixels(own, BLOCK)] for plane, own in zip(seen.plain, parts, strict=True)]
+        return chroma_features(planes, [each[own] for each, own in zip(seen.known, parts, strict=True)])
+
+    still = [_featureless(seen.latents[i], seen.busy(i)) for i in (1, 2)]
+    all_still = still[0] & still[1] & _halved(luma_still, still[0].shape)
+    both = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in (1, 2)]
+    return _Job(net, view, all_still, both, 0)
 
 
 def _with_layers(
-    decoding: Decoding, busy: np.ndarray, plain: np.ndarray, refined: Refined | None
+    decoding: Decoding, plain: np.ndarray, refined: Refined | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bring the higher layers into `plain`, whole blocks of luma: of every block the step of layer 2 where it was made
-    in one go, whether (bool) more than a first latent describes it, and whether it stays as the layers have it."""
-    over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(busy.shape, np.uint8))
+    in one go, whether (bool) they changed it, and whether it stays as they have it."""
+    grid = plain.shape[0] // BLOCK, plain.shape[1] // BLOCK
+    over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(grid, np.uint8))
     steps = decoding.layers.foretold_steps(0, reached)
     kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
-    busy = busy.copy()
-    for top in range(0, len(busy), TILE):  # whole planes more would be dear
-        some = slice(top, min(top + TILE, len(busy))), slice(0, busy.shape[1])
+    changed = np.zeros(grid, bool)
+    for top in range(0, grid[0], TILE):  # whole planes more would be dear
+        some = slice(top, min(top + TILE, grid[0])), slice(0, grid[1])
         under, better = plain[pixels(some, BLOCK)], _whole(over[pixels(some, BLOCK)], reached[some].shape, BLOCK)
-        changed = (under != better) & spread_blocks(reached[some] > 0, under.shape)
-        busy[some] |= changed.reshape(-1, BLOCK, busy.shape[1], BLOCK).any((1, 3))
-        np.copyto(under, better, where=changed)
-    return steps, busy, kept
+        differs = (under != better) & spread_blocks(reached[some] > 0, under.shape)
+        changed[some] = differs.reshape(-1, BLOCK, grid[1], BLOCK).any((1, 3))
+        np.copyto(under, better, where=differs)
+    return steps, changed, kept
 
 
 def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
