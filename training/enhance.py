@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from onboard.errors import InputError
 from onboard.model import Model
-from training.examples import CROP, PARTS, Batch, Example, Kit, Pool, pictures_of, to_cells, validation
+from training.examples import PARTS, Batch, Example, Kit, Pool, pictures_of, to_cells, validation
 from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
 from training.nets import Net, Shape
 from training.pictures import find, split
@@ -39,7 +39,7 @@ CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
     ("small", "luma"): (96, 8),
     ("small", "doubled"): (96, 8),
-    ("small", "chroma"): (64, 6),
+    ("small", "chroma"): (80, 4),
     ("large", "luma"): (160, 10),
     ("perceptual", "luma"): (96, 8),
 }
@@ -171,7 +171,7 @@ def train_part(
     training, rest = split(find(folders))
     pictures, unseen = pictures_of(training, part), pictures_of(rest, part)[::CHECK_SHARE]
     if not (pictures and unseen):
-        least = CROP * part.side
+        least = part.crop * part.side
         raise InputError(f"too few pictures of at least {least}x{least}: every tenth picture is kept for validation")
     pool = Pool(pictures, kit, part, plan.seed + run.step)
     checks = validation(unseen, kit, part)

@@ -33,12 +33,12 @@ from onboard.model import Model
 from onboard.planes import COLOUR, enlarge
 from onboard.progressive import single_shot
 from onboard.scan import scan
-from onboard.wire import MAX_PACKET, Colour
+from onboard.wire import BLOCK, MAX_PACKET, Colour
 from training.pictures import describe, load, luma
 from training.synthetic import drawing
 
 SIDE = 1024  # most samples a side of one example
-CROP = 40  # cells a side, an even number
+CROP = 20  # blocks a side
 POOL = 64
 DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
 HALVED = 0.3  # share of pictures averaged down first: the same things, smaller and sharper
@@ -60,6 +60,7 @@ class Part:
 
     Attributes:
         inputs: channels of its features.
+        across: cells a side of a block.
         side: pixels a side of what a cell becomes.
         planes: how many planes it makes.
         scale_log2, colour: how its pictures are coded.
@@ -67,6 +68,7 @@ class Part:
     """
 
     inputs: int
+    across: int
     side: int
     planes: int
     scale_log2: int
@@ -82,11 +84,16 @@ class Part:
     def outputs(self) -> int:
         return self.planes * self.side**2
 
+    @property
+    def crop(self) -> int:
+        """Cells a side of a crop."""
+        return CROP * self.across
+
 
 PARTS = {
-    "luma": Part(LUMA_CHANNELS, CELL, 1, 0, Colour.GREY, True),
-    "doubled": Part(BASE_CHANNELS, 2 * CELL, 1, 1, Colour.GREY),
-    "chroma": Part(CHROMA_CHANNELS, 2 * CELL, 2, 0, Colour.YCBCR420),
+    "luma": Part(LUMA_CHANNELS, ACROSS, CELL, 1, 0, Colour.GREY, True),
+    "doubled": Part(BASE_CHANNELS, ACROSS, 2 * CELL, 1, 1, Colour.GREY),
+    "chroma": Part(CHROMA_CHANNELS, 1, 2 * BLOCK, 2, 0, Colour.YCBCR420),
 }
 
 
@@ -168,7 +175,7 @@ def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
             found.append(luma(picture))
         elif picture.ndim == 3 and picture.dtype == np.uint8:
             found.append(picture)
-    return [p for p in found if min(p.shape[:2]) >= CROP * part.side]
+    return [p for p in found if min(p.shape[:2]) >= part.crop * part.side]
 
 
 def make(
@@ -186,7 +193,7 @@ def make(
     Args:
         index, effort: of a base alone. step: instead of these, of layer 2, for a stream made in one go.
     """
-    model, side = kit.model, ACROSS * part.side
+    model, side = kit.model, part.across * part.side
     height, width = (n // side * side for n in picture.shape[:2])
     picture = np.ascontiguousarray(picture[:height, :width])
     description = replace(
@@ -206,7 +213,7 @@ def make(
     known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     plain, target = decoding.plain(latents), picture[None]
     if part.linear:
-        seen = chroma_features(plain, known)
+        seen = chroma_features(known)
         base, target = decode_linear(decoding, kit.neighbours, 1), _chroma(picture)
     elif part.refined:
         (over, *_), (reached, *_) = decoding.refined()
@@ -261,16 +268,16 @@ class Pool:
         """Random crops, after one example of the pool was renewed."""
         self._pool[self._next] = self._fresh()
         self._next = (self._next + 1) % POOL
-        part, side = self._part, self._part.side
+        part, side, across, crop = self._part, self._part.side, self._part.across, self._part.crop
         areas = np.array([e.base.size for e in self._pool], float)
-        seen = np.empty((crops, part.inputs, CROP, CROP), np.float32)
-        base = np.empty((crops, part.outputs, CROP, CROP), np.float32)
+        seen = np.empty((crops, part.inputs, crop, crop), np.float32)
+        base = np.empty((crops, part.outputs, crop, crop), np.float32)
         target, weight = np.empty_like(base), np.empty(crops, np.float32)
         for i, which in enumerate(self._rng.choice(POOL, crops, p=areas / areas.sum())):
             e = self._pool[which]
-            y, x = (ACROSS * int(self._rng.integers((n - CROP) // ACROSS + 1)) for n in e.seen.shape[:2])
-            seen[i] = e.seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1)
-            area = np.s_[:, side * y : side * (y + CROP), side * x : side * (x + CROP)]
+            y, x = (across * int(self._rng.integers((n - crop) // across + 1)) for n in e.seen.shape[:2])
+            seen[i] = e.seen[y : y + crop, x : x + crop].transpose(2, 0, 1)
+            area = np.s_[:, side * y : side * (y + crop), side * x : side * (x + crop)]
             base[i], target[i], weight[i] = to_cells(e.base[area], side), to_cells(e.target[area], side), e.weight
         return Batch(seen, base, target, weight)
 
@@ -295,7 +302,7 @@ class Pool:
 
     def _picture(self) -> np.ndarray:
         """A piece of a picture in one of the eight symmetries of the square, or a drawing."""
-        rng, least = self._rng, CROP * self._part.side
+        rng, least = self._rng, self._part.crop * self._part.side
         if self._part.colour == Colour.GREY and rng.random() < DRAWINGS:
             return drawing(rng, max(SIDE // 2, least))
         picture = self._pictures[int(rng.choice(len(self._pictures), p=self._share))]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from onboard.ground.neural import ARTEFACT, TILE
 from onboard.model import Model
+from training.examples import PARTS
 from training.nets import Net, Shape
 
 BATCH = 4096  # blocks at once, of G1 and G2
@@ -52,7 +53,8 @@ def export_net(state: dict[str, Any], half: bool = True) -> bytes:
 
 def net_name(state: dict[str, Any]) -> str:
     """File name under which the ground half finds a net."""
-    about, radius = state["about"], Shape(**state["shape"]).radius
+    about = state["about"]
+    radius = -(-state["shape"]["layers"] // PARTS[about["part"]].across)
     return ARTEFACT.format(net=about["net"], part=about["part"], model=about["model"], radius=radius)
 
 

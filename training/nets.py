@@ -1,4 +1,4 @@
-"""The neural decoders in PyTorch: convolutions on a grid of cells, two to a block's side."""
+"""The neural decoders in PyTorch: convolutions on a grid of cells, which are blocks or parts of blocks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from onboard.ground.features import ACROSS
 
 UNIT = 16.0  # levels of a pixel per unit of a net's output: keeps outputs near one
 
@@ -28,11 +26,6 @@ class Shape:
     outputs: int
     width: int
     layers: int
-
-    @property
-    def radius(self) -> int:
-        """Blocks around a block that its pixels depend on."""
-        return -(-self.layers // ACROSS)
 
 
 class Conv(nn.Module):

@@ -8,12 +8,12 @@ from onboard.decoder import MISSING, PlaneLatents, PlaneState
 from onboard.layers import NO_STEP
 from onboard.wire import BLOCK, MAX_INDEX
 
-CELL = 4  # coded samples a side of a cell, the unit of the nets
+CELL = 4  # coded samples a side of a cell, the unit of the nets of luma; that of chroma is a block
 ACROSS = BLOCK // CELL  # cells a side of a block
 CHANNELS = 12
 BASE_CHANNELS = CELL**2 + ACROSS**2 + CHANNELS
 LUMA_CHANNELS = BASE_CHANNELS + 2
-CHROMA_CHANNELS = 2 * (CELL**2 + CHANNELS) + BLOCK**2 + CHANNELS + ACROSS**2
+CHROMA_CHANNELS = 6 * CHANNELS  # Cb, Cr and four blocks of Y
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
 LEVEL_UNIT = 64.0  # of 128 levels
@@ -66,7 +66,7 @@ def base_features(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
         is known of the block.
     """
     rows, columns = known.shape[:2]
-    return np.concatenate([_levels(plane, CELL), _places(rows, columns), on_cells(known)], -1)
+    return np.concatenate([_levels(plane), _places(rows, columns), _on_cells(known)], -1)
 
 
 def luma_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -80,35 +80,33 @@ def luma_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np
     """
     has = steps != NO_STEP
     layer = np.stack([has, np.where(has, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)], -1)
-    return np.concatenate([base_features(plane, known), on_cells(layer.astype(np.float32))], -1)
+    return np.concatenate([base_features(plane, known), _on_cells(layer.astype(np.float32))], -1)
 
 
-def chroma_features(planes: list[np.ndarray], known: list[np.ndarray]) -> np.ndarray:
-    """Input of the chroma net, on the cells of Cb and Cr, under each of which one block of luma lies.
+def chroma_features(known: list[np.ndarray]) -> np.ndarray:
+    """Input of the chroma net: what is known of Cb and Cr, and of the four luma blocks that lie under each of theirs.
 
     Args:
-        planes: uint8 Y, Cb, Cr as in base_features(), whole blocks of each; known: features() of each.
+        known: features() of Y, Cb and Cr.
 
     Returns:
-        float32 (2 * rows, 2 * columns, 136): the samples of both, the 64 of luma, what is known of all three, and the
-        place in the block. Luma that chroma's blocks reach beyond is its nearest.
+        float32 (rows, columns, 72) on the block grid of Cb and Cr; luma beyond its grid is its nearest block.
     """
-    (rows, columns), (y, *both), (known_y, *known_both) = known[1].shape[:2], planes, known
-    out = [part for plane, own in zip(both, known_both, strict=True) for part in (_levels(plane, CELL), on_cells(own))]
-    for luma in (_levels(y, BLOCK), known_y):
-        missing = [(0, ACROSS * n - m) for n, m in zip((rows, columns), luma.shape[:2], strict=True)]
-        out.append(np.pad(luma, [*missing, (0, 0)], mode="edge"))
-    return np.concatenate([*out, _places(rows, columns)], -1)
+    y, cb, cr = known
+    rows, columns = cb.shape[:2]
+    y = np.pad(y, ((0, 2 * rows - y.shape[0]), (0, 2 * columns - y.shape[1]), (0, 0)), mode="edge")
+    four = y.reshape(rows, 2, columns, 2, CHANNELS).transpose(0, 2, 1, 3, 4).reshape(rows, columns, 4 * CHANNELS)
+    return np.concatenate([cb, cr, four], -1)
 
 
-def _levels(plane: np.ndarray, side: int) -> np.ndarray:
-    """Samples as float32 (rows, columns, side * side) around zero, side x side of them a place."""
-    rows, columns = (n // side for n in plane.shape)
-    cells = plane.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows, columns, side * side)
+def _levels(plane: np.ndarray) -> np.ndarray:
+    """Samples as float32 (rows, columns, 16) around zero, those of a cell together."""
+    rows, columns = (n // CELL for n in plane.shape)
+    cells = plane.reshape(rows, CELL, columns, CELL).transpose(0, 2, 1, 3).reshape(rows, columns, CELL**2)
     return (cells - np.float32(128)) / np.float32(LEVEL_UNIT)
 
 
-def on_cells(blocks: np.ndarray) -> np.ndarray:
+def _on_cells(blocks: np.ndarray) -> np.ndarray:
     """What blocks (rows, columns, channels) have, for each of their cells."""
     return blocks.repeat(ACROSS, 0).repeat(ACROSS, 1)
 

@@ -1,7 +1,7 @@
 """The neural decoders (display only): what they add to a picture made without them, run by LiteRT tile by tile.
 
-A net sees the plain picture and what has arrived of it (features.py) as cells, two to a block's side, and is made of
-3x3 convolutions only. So a tile with enough blocks around it gives the very values that the whole plane would give, and
+A net sees what has arrived of a picture, and its plain luma, on a grid of cells (features.py), and is made of 3x3
+convolutions only. So a tile with enough blocks around it gives the very values that the whole plane would give, and
 what a net takes in memory does not grow with the picture.
 """
 
@@ -24,13 +24,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
 from onboard.ground.features import (
-    ACROSS,
     Part,
     base_features,
     chroma_features,
     features,
     luma_features,
-    on_cells,
     pixels,
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
@@ -204,17 +202,10 @@ def _luma_job(seen: _Seen, net: Net, refined: Refined | None) -> _Job:
 
 
 def _chroma_job(seen: _Seen, net: Net, neighbours: Neighbours, luma_still: np.ndarray) -> _Job:
-    def view(part: Part) -> np.ndarray:
-        """Of blocks of chroma, under each of which two by two of luma lie."""
-        rows, columns = part
-        parts = (slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)), part, part
-        planes = [plane[pixels(own, BLOCK)] for plane, own in zip(seen.plain, parts, strict=True)]
-        return chroma_features(planes, [each[own] for each, own in zip(seen.known, parts, strict=True)])
-
     still = [_featureless(seen.latents[i], seen.busy(i)) for i in (1, 2)]
     all_still = still[0] & still[1] & _halved(luma_still, still[0].shape)
     both = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in (1, 2)]
-    return _Job(net, view, all_still, both, 0)
+    return _Job(net, chroma_features(seen.known).__getitem__, all_still, both, 0)
 
 
 def _with_layers(
@@ -270,12 +261,14 @@ def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
         if job.still[y:bottom, x:right].all():
             yield pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
             continue
-        inner = slice(y - top, bottom - top), slice(x - left, right - left)
-        out = job.net.run(job.view(part))[pixels(inner, ACROSS)]
-        out = np.where(on_cells(job.still[y:bottom, x:right])[..., None], np.float32(0), out)
+        out = job.net.run(job.view(part))
+        across = len(out) // (part[0].stop - part[0].start)  # cells a side of a block
+        out = out[pixels((slice(y - top, bottom - top), slice(x - left, right - left)), across)]
+        still = job.still[y:bottom, x:right].repeat(across, 0).repeat(across, 1)
+        out = np.where(still[..., None], np.float32(0), out)
         side = round((out.shape[2] / planes) ** 0.5)
         levels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
-        area = pixels((slice(y, bottom), slice(x, right)), ACROSS * side)
+        area = pixels((slice(y, bottom), slice(x, right)), across * side)
         yield area, levels.reshape(planes, side * out.shape[0], side * out.shape[1])
 
 
