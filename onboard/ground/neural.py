@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -32,12 +32,14 @@ from onboard.ground.features import (
     pixels,
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
+from onboard.ground.mirrors import mean_of_mirrors, parities
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
 NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
+MIRRORED = ("large",)  # their luma is the mean over four mirror images, which takes four times as long
 PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
@@ -120,7 +122,9 @@ def decode_neural(
     """
     d = decoding.description
     seen = _Seen.of(decoding)
-    jobs = [_luma_job(seen, _net(name, _luma_part(d), d.model_id), refined if luma_has_layers(d) else None)]
+    net = _net(name, _luma_part(d), d.model_id)
+    run = partial(mean_of_mirrors, net.run, parities(decoding.model)) if name in MIRRORED else net.run
+    jobs = [_luma_job(seen, run, net.radius, refined if luma_has_layers(d) else None)]
     colour = len(seen.latents) > 1
     painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
     if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
@@ -143,16 +147,20 @@ def decode_neural(
     return planes
 
 
+# outputs of features, float32 (rows, columns, channels) of cells both
+Run = Callable[[np.ndarray], np.ndarray]
 # features of a part, in blocks
 View = Callable[[Part], np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Planes that a net makes together: what it sees, which blocks stay as they are (bool, rows x columns), and what it
-    corrects in place, whole blocks at a scale of 1 << shown_log2."""
+    """Planes that a net makes together: how it runs, how many blocks around a block it looks at, what it sees, which
+    blocks stay as they are (bool, rows x columns), and what it corrects in place, whole blocks at a scale of
+    1 << shown_log2."""
 
-    net: Net
+    run: Run
+    radius: int
     view: View
     still: np.ndarray
     shown: list[np.ndarray]
@@ -181,7 +189,7 @@ class _Seen:
         return p.group.reshape(p.rows, p.columns) > 0
 
 
-def _luma_job(seen: _Seen, net: Net, refined: Refined | None) -> _Job:
+def _luma_job(seen: _Seen, run: Run, radius: int, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
     if d.scale_log2:
         shown_log2 = d.scale_log2 - 1
@@ -191,21 +199,21 @@ def _luma_job(seen: _Seen, net: Net, refined: Refined | None) -> _Job:
         def view_base(part: Part) -> np.ndarray:
             return base_features(plain[pixels(part, BLOCK)], known[part])
 
-        return _Job(net, view_base, _featureless(seen.latents[0], busy), [doubled], shown_log2)
+        return _Job(run, radius, view_base, _featureless(seen.latents[0], busy), [doubled], shown_log2)
     steps, changed, kept = _with_layers(seen.decoding, plain, refined)
 
     def view(part: Part) -> np.ndarray:
         return luma_features(plain[pixels(part, BLOCK)], known[part], steps[part])
 
     still = _featureless(seen.latents[0], busy | changed) | kept
-    return _Job(net, view, still, [plain.copy()], 0)
+    return _Job(run, radius, view, still, [plain.copy()], 0)
 
 
 def _chroma_job(seen: _Seen, net: Net, neighbours: Neighbours, luma_still: np.ndarray) -> _Job:
     still = [_featureless(seen.latents[i], seen.busy(i)) for i in (1, 2)]
     all_still = still[0] & still[1] & _halved(luma_still, still[0].shape)
     both = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in (1, 2)]
-    return _Job(net, chroma_features(seen.known).__getitem__, all_still, both, 0)
+    return _Job(net.run, net.radius, chroma_features(seen.known).__getitem__, all_still, both, 0)
 
 
 def _with_layers(
@@ -253,7 +261,7 @@ def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
 def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
     """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
     rows, columns = job.still.shape
-    radius, planes = job.net.radius, len(job.shown)
+    radius, planes = job.radius, len(job.shown)
     for y, x in _tiles(rows, columns):
         top, left = max(y - radius, 0), max(x - radius, 0)
         bottom, right = min(y + TILE, rows), min(x + TILE, columns)
@@ -261,7 +269,7 @@ def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
         if job.still[y:bottom, x:right].all():
             yield pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
             continue
-        out = job.net.run(job.view(part))
+        out = job.run(job.view(part))
         across = len(out) // (part[0].stop - part[0].start)  # cells a side of a block
         out = out[pixels((slice(y - top, bottom - top), slice(x - left, right - left)), across)]
         still = job.still[y:bottom, x:right].repeat(across, 0).repeat(across, 1)
