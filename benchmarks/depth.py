@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import RESULTS, BenchmarkError, run
 from benchmarks.rd import table
-from onboard.ground.features import CELL, LUMA_CHANNELS
+from onboard.ground.features import BASE_CHANNELS, CELL
 
 LAYERS = (3, 5, 7, 10)
 PARAMETERS = 500_000
@@ -27,7 +27,7 @@ SIDE = 128  # cells a side of the timed pass
 def width_for(layers: int, parameters: int) -> int:
     """Channels with which a luma net of so many layers has about so many parameters."""
     outputs = CELL**2
-    a, b, c = 9 * (layers - 2), 9 * (LUMA_CHANNELS + outputs), 9 * LUMA_CHANNELS * outputs - parameters
+    a, b, c = 9 * (layers - 2), 9 * (BASE_CHANNELS + outputs), 9 * BASE_CHANNELS * outputs - parameters
     return round((-b + (b * b - 4 * a * c) ** 0.5) / (2 * a))
 
 

@@ -79,7 +79,7 @@ def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
 
 
 def test_layer_2_is_seen_in_the_samples_and_by_its_step(model: Model) -> None:
-    e = make(texture(176, 208), Kit.of(model), PARTS["luma"], 0, effort(model), NO_LOSS, 0, step=70)
+    e = make(texture(176, 208), Kit.of(model), PARTS["layered"], 0, effort(model), NO_LOSS, 0, step=70)
     assert e.kind == "layered"
     assert (e.seen[..., -2] == 1).all()
     assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)

@@ -38,9 +38,9 @@ CHECK_EVERY = 1000
 CHECK_SHARE = 3  # every third picture of the validation share
 SIZES = {  # width, layers
     ("small", "luma"): (96, 8),
+    ("small", "layered"): (96, 8),
     ("small", "doubled"): (96, 8),
     ("small", "chroma"): (80, 4),
-    ("large", "luma"): (160, 10),
     ("perceptual", "luma"): (96, 8),
 }
 HYBRID = ("perceptual",)  # nets for looks; all others are for fidelity

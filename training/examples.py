@@ -20,11 +20,11 @@ from onboard.ground.features import (
     BASE_CHANNELS,
     CELL,
     CHROMA_CHANNELS,
-    LUMA_CHANNELS,
+    LAYERED_CHANNELS,
     base_features,
     chroma_features,
     features,
-    luma_features,
+    layered_features,
 )
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.job import Job
@@ -45,8 +45,7 @@ HALVED = 0.3  # share of pictures averaged down first: the same things, smaller 
 RELIT = 0.3  # share of pictures with another contrast and brightness
 LOSSY = 0.4
 INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
-LAYERED = 0.5  # share of streams with layer 2, for the nets that see it
-STEPS = (36, 100, 130)
+STEPS = (36, 100, 130)  # the same of layer 2
 PACKET_SIZES = (100, 400)
 LEAST_ERROR = 4.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
@@ -64,7 +63,7 @@ class Part:
         side: pixels a side of what a cell becomes.
         planes: how many planes it makes.
         scale_log2, colour: how its pictures are coded.
-        refined: whether it sees layer 2 as well.
+        refined: whether its streams are made in one go with layer 2.
     """
 
     inputs: int
@@ -91,7 +90,8 @@ class Part:
 
 
 PARTS = {
-    "luma": Part(LUMA_CHANNELS, ACROSS, CELL, 1, 0, Colour.GREY, True),
+    "luma": Part(BASE_CHANNELS, ACROSS, CELL, 1, 0, Colour.GREY),
+    "layered": Part(LAYERED_CHANNELS, ACROSS, CELL, 1, 0, Colour.GREY, True),
     "doubled": Part(BASE_CHANNELS, ACROSS, 2 * CELL, 1, 1, Colour.GREY),
     "chroma": Part(CHROMA_CHANNELS, 1, 2 * BLOCK, 2, 0, Colour.YCBCR420),
 }
@@ -218,7 +218,7 @@ def make(
     elif part.refined:
         (over, *_), (reached, *_) = decoding.refined()
         base = [np.where(spread_blocks(reached > 0, over.shape), over, plain[0])]
-        seen = luma_features(base[0], known[0], decoding.layers.foretold_steps(0, reached))
+        seen = layered_features(base[0], known[0], decoding.layers.foretold_steps(0, reached))
     else:
         seen = base_features(plain[0], known[0])
         base = [enlarge(plain[0], description, part.scale_log2)]
@@ -244,10 +244,13 @@ def validation(pictures: list[np.ndarray], kit: Kit, part: Part) -> list[Example
     lost."""
     effort, some = Effort(kit.model.threshold, kit.model.price), Loss(0.2, 1.0, 200, 0)
     most = VALIDATION_SIDE << part.scale_log2
-    cases: list[tuple[int, Loss, int | None]] = [(index, NO_LOSS, None) for index in VALIDATION_INDICES]
-    cases.append((VALIDATION_INDICES[1], some, None))
+    cases: list[tuple[int, Loss, int | None]]
     if part.refined:
-        cases += [(0, NO_LOSS, step) for step in VALIDATION_STEPS]
+        cases = [(0, NO_LOSS, step) for step in VALIDATION_STEPS]
+        cases.append((0, some, VALIDATION_STEPS[1]))
+    else:
+        cases = [(index, NO_LOSS, None) for index in VALIDATION_INDICES]
+        cases.append((VALIDATION_INDICES[1], some, None))
     return [
         make(p[:most, :most], kit, part, index, effort, loss, 1, step) for p in pictures for index, loss, step in cases
     ]
@@ -296,7 +299,7 @@ class Pool:
             size = int(rng.integers(*PACKET_SIZES))
             loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
         index = round(rng.triangular(*INDICES))
-        step = round(rng.triangular(*STEPS)) if part.refined and rng.random() < LAYERED else None
+        step = round(rng.triangular(*STEPS)) if part.refined else None
         effort = Effort(model.threshold, price)
         return make(picture, self._kit, part, index, effort, loss, int(rng.integers(1 << 31)), step)
 

@@ -12,7 +12,7 @@ CELL = 4  # coded samples a side of a cell, the unit of the nets of luma; that o
 ACROSS = BLOCK // CELL  # cells a side of a block
 CHANNELS = 12
 BASE_CHANNELS = CELL**2 + ACROSS**2 + CHANNELS
-LUMA_CHANNELS = BASE_CHANNELS + 2
+LAYERED_CHANNELS = BASE_CHANNELS + 2
 CHROMA_CHANNELS = 6 * CHANNELS  # Cb, Cr and four blocks of Y
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
@@ -69,8 +69,8 @@ def base_features(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([_levels(plane), _places(rows, columns), _on_cells(known)], -1)
 
 
-def luma_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Input of the luma net: base_features() of a plane with layer 2 in it, and where it has that.
+def layered_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Input of the net for layer 2: base_features() of a plane with that layer in it, and where it has it.
 
     Args:
         steps: uint8 (rows, columns) of layer 2, indices into LAYER_STEPS, or NO_STEP.

@@ -28,7 +28,7 @@ from onboard.ground.features import (
     base_features,
     chroma_features,
     features,
-    luma_features,
+    layered_features,
     pixels,
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
@@ -39,8 +39,9 @@ from onboard.planes import enlarge, shape_at
 from onboard.wire import BLOCK, Description
 
 NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
-MIRRORED = ("large",)  # their luma is the mean over four mirror images, which takes four times as long
-PARTS = ("luma", "doubled", "chroma")  # luma as coded; luma coded at half its size or less; Cb and Cr
+MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
+# luma as coded, with layer 2, and coded at half its size or less; Cb and Cr
+PARTS = ("luma", "layered", "doubled", "chroma")
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 32  # index into LAYER_STEPS; what is finer shows as it is
 TILE = 96  # blocks a side that one run of a net yields
@@ -85,19 +86,25 @@ def stand_ins(name: str) -> list[str]:
     return list(dict.fromkeys((name, NETS[0])))
 
 
-def unavailable(name: str, description: Description) -> str | None:
-    """Why a net cannot decode such a picture, in words; None when it can."""
+def unavailable(name: str, part: str, model_id: int) -> str | None:
+    """Why a net cannot make a luma_part(), in words; None when it can."""
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
-    if _path(name, _luma_part(description), description.model_id) is None:
-        return f"no {name} net of {_luma_part(description)} luma for model {description.model_id:04x}"
+    if _path(name, part, model_id) is None:
+        return f"no {name} net of {part} luma for model {model_id:04x}"
     return None
 
 
-def _luma_part(description: Description) -> str:
-    return "doubled" if description.scale_log2 else "luma"
+def luma_part(decoding: Decoding, refined: Refined | None) -> str:
+    """Which part of the nets makes the luma of a picture."""
+    if decoding.description.scale_log2:
+        return "doubled"
+    if refined and luma_has_layers(decoding.description):
+        made_in_one_go = decoding.layers.foretold_steps(0, refined[1][0]) != NO_STEP
+        return "layered" if made_in_one_go.any() else "luma"
+    return "luma"
 
 
 def luma_has_layers(description: Description) -> bool:
@@ -122,9 +129,10 @@ def decode_neural(
     """
     d = decoding.description
     seen = _Seen.of(decoding)
-    net = _net(name, _luma_part(d), d.model_id)
+    own = luma_part(decoding, refined)
+    net = _net(name, own, d.model_id)
     run = partial(mean_of_mirrors, net.run, parities(decoding.model)) if name in MIRRORED else net.run
-    jobs = [_luma_job(seen, run, net.radius, refined if luma_has_layers(d) else None)]
+    jobs = [_luma_job(seen, own, run, net.radius, refined if luma_has_layers(d) else None)]
     colour = len(seen.latents) > 1
     painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
     if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
@@ -189,24 +197,22 @@ class _Seen:
         return p.group.reshape(p.rows, p.columns) > 0
 
 
-def _luma_job(seen: _Seen, run: Run, radius: int, refined: Refined | None) -> _Job:
+def _luma_job(seen: _Seen, own: str, run: Run, radius: int, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
     if d.scale_log2:
-        shown_log2 = d.scale_log2 - 1
-        rows, columns = shape_at(d, d.scale_log2)
-        doubled = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
-
-        def view_base(part: Part) -> np.ndarray:
-            return base_features(plain[pixels(part, BLOCK)], known[part])
-
-        return _Job(run, radius, view_base, _featureless(seen.latents[0], busy), [doubled], shown_log2)
-    steps, changed, kept = _with_layers(seen.decoding, plain, refined)
+        shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
+        shown = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
+        still = _featureless(seen.latents[0], busy)
+    else:
+        steps, changed, kept = _with_layers(seen.decoding, plain, refined)
+        shown_log2, shown = 0, plain.copy()
+        still = _featureless(seen.latents[0], busy | changed) | kept
 
     def view(part: Part) -> np.ndarray:
-        return luma_features(plain[pixels(part, BLOCK)], known[part], steps[part])
+        around = plain[pixels(part, BLOCK)], known[part]
+        return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
-    still = _featureless(seen.latents[0], busy | changed) | kept
-    return _Job(run, radius, view, still, [plain.copy()], 0)
+    return _Job(run, radius, view, still, [shown], shown_log2)
 
 
 def _chroma_job(seen: _Seen, net: Net, neighbours: Neighbours, luma_still: np.ndarray) -> _Job:
@@ -287,6 +293,7 @@ def _tiles(rows: int, columns: int) -> list[tuple[int, int]]:
 
 def _path(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
     """File and radius of a part of a net."""
+    name = MIRRORED.get(name, name)
     pattern = re.escape(f"{name}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
     for entry in (files("onboard.ground") / "models").iterdir():
         found = re.fullmatch(pattern, entry.name)

@@ -13,7 +13,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
-from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, stand_ins, unavailable
+from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, luma_part, stand_ins, unavailable
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of
@@ -139,7 +139,7 @@ def decode_picture(
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    used, why = _choose(enhance, description, neighbours)
+    used, why = _choose(enhance, luma_part(decoding, refined), description.model_id, neighbours)
     make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
     if used in NETS:
         make_base = partial(decode_neural, decoding, used, neighbours, refined, progress)
@@ -173,13 +173,12 @@ def decode_picture(
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
-def _choose(enhance: str, description: Description, neighbours: Neighbours | None) -> tuple[str, str]:
+def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | None) -> tuple[str, str]:
     """(decoder, why). Raises InputError when a net was asked for by name that cannot be run."""
-    model_id = description.model_id
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
         for name in stand_ins(NETS[0] if enhance == "auto" else enhance):
-            obstacle = unavailable(name, description)
+            obstacle = unavailable(name, part, model_id)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
             reasons.append(obstacle)
