@@ -171,7 +171,8 @@ def enhance_command(options: argparse.Namespace) -> int:
         print_json(report)
     elif not options.quiet:
         last = report["curve"][-1]
-        say(f"{options.out}: {last['whole_db']:+.2f} dB by the net, {last['lossy_db']:+.2f} dB with loss")
+        gain = last["layered_db" if "layered_db" in last else "whole_db"]
+        say(f"{options.out}: {gain:+.2f} dB by the net, {last['lossy_db']:+.2f} dB with loss")
     return OK
 
 
