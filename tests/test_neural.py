@@ -107,17 +107,22 @@ def test_a_picture_of_one_tile_decodes_first() -> None:
     assert shown(onboard.compress(picture, quality=20), "small").shape == (side, side)
 
 
-@pytest.mark.parametrize("name", ["large", "perceptual"])
-def test_a_net_without_a_part_for_a_picture_leaves_it_to_the_small_one_and_says_so(
-    name: str, photograph: np.ndarray
-) -> None:
-    own, halved = (
-        onboard.decompress(onboard.compress(photograph, quality=30, scale=scale), enhance=name).report
-        for scale in (1, 2)
+def test_a_net_without_a_part_for_a_picture_leaves_it_to_the_small_one_and_says_so(photograph: np.ndarray) -> None:
+    own, halved, layered = (
+        onboard.decompress(onboard.compress(photograph, **how), enhance="perceptual").report
+        for how in ({"quality": 30}, {"quality": 30, "scale": 2}, {"bpp": 0.5})
     )
-    assert (own["decoder"], own["why"]) == (name, "asked for")
-    assert halved["decoder"] == "small"
-    assert f"no {name} net of doubled luma" in halved["why"]
+    assert (own["decoder"], own["why"]) == ("perceptual", "asked for")
+    assert halved["decoder"] == layered["decoder"] == "small"
+    assert "no perceptual net of doubled luma" in halved["why"]
+    assert "no perceptual net of layered luma" in layered["why"]
+
+
+@pytest.mark.parametrize("how", [{"quality": 30}, {"quality": 30, "scale": 2}, {"bpp": 0.5}], ids=str)
+def test_the_mean_of_mirror_images_is_better_than_one(how: dict[str, float], photograph: np.ndarray) -> None:
+    data = onboard.compress(photograph, **how)
+    assert psnr(shown(data, "large"), photograph) > psnr(shown(data, "small"), photograph)
+    assert onboard.decompress(data, enhance="large").report["decoder"] == "large"
 
 
 def test_colour_comes_from_the_small_net_where_another_has_none(colour_photograph: np.ndarray) -> None:
