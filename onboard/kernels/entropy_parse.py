@@ -202,7 +202,7 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
     return n if _is_padding(padded, bit) else TOO_MANY_BLOCKS
 
 
-@njit
+@njit(inline="always")
 def _get_sizes(padded, bit, words, mask, nonzero, q, i):
     """Parse sizes and signs of latents 2 to 8 of block `i` into q; return bit offset or negative status."""
     ones, coded = 0, 0
