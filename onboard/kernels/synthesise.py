@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import prefetch
 
 PIXEL_SHIFT = 16
 _KEPT = 512  # blocks of group 1 that synthesise keeps: 32 KiB
@@ -65,6 +66,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
         many = 0
         for column in range(columns):  # a list, because a branch on the group would often be foretold wrong
             members[many] = column
+            prefetch(out, min(top + 8 + (column & 7), len(out) - 1), 8 * (column & ~7))
             many += group[begin + column] != 0
             tone = np.int64(first[begin + column])
             at = np.int64(place[(tone + 32768) & 65535])
