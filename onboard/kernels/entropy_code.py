@@ -221,7 +221,7 @@ def _summarise(group, q, begin, end, symbol, signs, nonzero, large, count):
         counts[b] = np.int16(1 + nonzero[b]) * np.int16(members[b])
 
 
-@njit
+@njit(inline="always")
 def _put_sizes(q, i, out, pos, acc, fill, words, nonzero):
     """Sizes and signs of latents 2 to 8 of block `i`, of which `nonzero` are not zero and not all of size 1."""
     ones, coded = 0, 0

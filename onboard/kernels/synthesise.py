@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
 from onboard.kernels.bits import prefetch
 
 PIXEL_SHIFT = 16
@@ -61,6 +62,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
         gains[k - 1] = gains2[k]
         weights[k - 1] = weights2[k]
     members = np.empty(columns, np.uint32)
+    weights = aligned(weights).reshape(8, 64)
     for row in range(len(group) // columns):
         begin, top = row * columns, (8 * row) & _OFFSET
         many = 0
