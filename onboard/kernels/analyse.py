@@ -41,7 +41,7 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
     """
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
-    lines = aligned(np.zeros((SIDE, SIDE * _TILE), np.int16)).reshape(SIDE, SIDE * _TILE)  # samples minus 128, row by row
+    lines = aligned(np.zeros(SIDE * SIDE * _TILE, np.int16)).reshape(SIDE, SIDE * _TILE)  # rows of samples minus 128
     wide = np.empty((LATENTS * SIDE, LANES), np.int16)  # a row's weights, once for each of the blocks abreast
     for row in range(LATENTS * SIDE):
         for x in range(SIDE):

@@ -43,7 +43,9 @@ OVERRUN = -2
 OUT_OF_RANGE = -3
 TOO_MANY_BLOCKS = -4
 
-PADDING = 32  # bytes; a block of group 2 takes at most 12 + 7 * 23 bits
+# Bytes. From one look at whether the bits ran out to the next, at most a quad's word, a mask's and seven sizes of
+# 12 + 9 bits with their signs are taken, and 8 bytes are read from the last of them on.
+_PADDING = 32
 
 _LOOKUP = (1 << BRIEF) + (1 << MAX_LENGTH)  # entries of a context
 # Where the words of first latents begin by activity, in the low 16 bits for a weak lean, above for a strong one; then
@@ -72,7 +74,7 @@ _SIGNED, _SIGNED_FROM = _signed_blocks()
 @njit
 def _padded(data):
     """A copy with so many ones behind it that no parser reads past them before it has seen that the bits ran out."""
-    copy = np.empty(len(data) + PADDING, np.uint8)
+    copy = np.empty(len(data) + _PADDING, np.uint8)
     copy[: len(data)] = data
     copy[len(data) :] = 255
     return copy
@@ -109,7 +111,7 @@ def _word(words, row, window, at):
 @njit
 def _is_padding(padded, bit):
     """True when fewer than 8 bits are left and all are ones."""
-    left = 8 * (len(padded) - PADDING) - bit
+    left = 8 * (len(padded) - _PADDING) - bit
     return left < 8 and (left <= 0 or (np.int64(padded[bit >> 3]) | (-1 << left)) == -1)
 
 
