@@ -19,5 +19,7 @@ def aligned(values):
     room = np.empty(values.size + per_line, values.dtype)
     skip = -(room.ctypes.data // values.itemsize) % per_line
     copy = room[skip : skip + values.size]
-    copy[:] = values.reshape(values.size)
+    flat = values.reshape(values.size)
+    for i in range(len(flat)):
+        copy[i] = flat[i]
     return copy

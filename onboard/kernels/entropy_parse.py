@@ -75,8 +75,10 @@ _SIGNED, _SIGNED_FROM = _signed_blocks()
 def _padded(data):
     """A copy with so many ones behind it that no parser reads past them before it has seen that the bits ran out."""
     copy = np.empty(len(data) + _PADDING, np.uint8)
-    copy[: len(data)] = data
-    copy[len(data) :] = 255
+    for i in range(len(data)):
+        copy[i] = data[i]
+    for i in range(len(data), len(copy)):
+        copy[i] = 255
     return copy
 
 
