@@ -155,7 +155,7 @@ def test_synthesise_agrees_with_its_twin(seed, rows, columns, reach, gain):
     weights1, gain1 = rng.integers(-128, 128, 64).astype(np.int32), int(rng.integers(1, gain + 1))
     weights2, gains2 = rng.integers(-128, 128, (8, 64)).astype(np.int32), rng.integers(0, gain + 1, 8)
     out = np.empty((8 * rows, 8 * columns), np.uint8)
-    synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, out)
+    synthesise(first, np.pad(rest, ((0, 0), (0, 1))), group, columns, weights1, gain1, weights2, gains2, out)
     for n in range(blocks):
         if group[n]:
             expected = reference.synthesise_block([first[n], *rest[n]], weights2, gains2)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
+from onboard.kernels.bits import prefetch
 from onboard.kernels.products import ABREAST, LANES, LATENTS, SIDE, first_sums, other_sums
 
 NORM_SHIFT = 40
@@ -39,12 +41,13 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
     """
     height, width = pixels.shape
     rows, columns = (height + 7) // 8, (width + 7) // 8
-    lines = np.zeros((SIDE, SIDE * _TILE), np.int16)  # samples minus 128, row by row
+    lines = aligned(np.zeros(SIDE * SIDE * _TILE, np.int16)).reshape(SIDE, SIDE * _TILE)  # rows of samples minus 128
     wide = np.empty((LATENTS * SIDE, LANES), np.int16)  # a row's weights, once for each of the blocks abreast
     for row in range(LATENTS * SIDE):
         for x in range(SIDE):
             for copy in range(ABREAST):
                 wide[row, SIDE * copy + x] = weights[row >> 3, SIDE * (row & 7) + x]
+    wide = aligned(wide).reshape(LATENTS * SIDE, LANES)
     energy = np.empty(_TILE, np.int32)
     sums = np.zeros((LATENTS, _TILE), np.int32)
     for row in range(rows):
@@ -54,6 +57,9 @@ def analyse(pixels, weights, multiplier, shift, norm, floor, first, residual, la
             for y in range(8):
                 source = pixels[min(8 * row + y, height - 1), 8 * left : 8 * left + inside]
                 line = lines[y]
+                below = min(8 * row + y + SIDE, height - 1)
+                for x in range(8 * left, 8 * left + inside, 64):
+                    prefetch(pixels, below, x)
                 for x in range(inside):
                     line[x] = np.int16(source[x]) - np.int16(128)
                 for x in range(inside, 8 * many):

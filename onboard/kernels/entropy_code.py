@@ -49,8 +49,8 @@ from onboard.kernels.entropy import (
 
 SLACK = 192  # bytes a coder may write past its limit: a run of eight blocks has at most 1340 bits, and _put writes 8
 
-_BATCH = 8 * STRIPE  # blocks whose first latents are predicted together
-_RING = 128  # blocks that code_rest has looked at and not coded yet, at most; a power of two
+_BATCH = 16 * STRIPE  # blocks whose first latents are predicted together
+_RING = 512  # blocks that code_rest has looked at and not coded yet, at most; a power of two
 _AHEAD = 16  # blocks of the longest run of quads
 
 
@@ -201,27 +201,24 @@ def code_first(q, rows, columns, begin, words, size, out, limit):
 
 
 @njit
-def _summarise(group, q, begin, end, symbol, signs, nonzero, large, count):
+def _summarise(group, q, begin, end, symbol, signs, nonzero, count):
     """Symbols of kind MASK, sign bits and number of non-zero latents, activities of blocks begin .. end - 1."""
-    many = end - begin
-    for b in range(many):
-        symbol[b], signs[b], nonzero[b], large[b] = 0, 0, 0, 0
-    for u in range(UNITS):
-        values = q[begin:end, u]
-        for b in range(many):
-            v = values[b]
-            coded = np.int16(v != 0)
-            symbol[b] = np.int16(symbol[b] | np.int16(coded << u))
-            signs[b] = np.int16(signs[b] + (signs[b] if v != 0 else 0) + np.int16(v < 0))
-            nonzero[b] = np.int16(nonzero[b] + coded)
-            large[b] = np.int16(large[b] | np.int16(abs(v) > 1))
-    members, counts = group[begin:end], count[begin:end]
-    for b in range(many):
-        symbol[b] = np.int16(symbol[b] | np.int16(128 * (large[b] < np.int16(nonzero[b] > 0))))
-        counts[b] = np.int16(1 + nonzero[b]) * np.int16(members[b])
+    first = begin & BYTES
+    for b in range(end - begin):
+        mask, negative, coded, large = np.int16(0), np.int16(0), np.int16(0), np.int16(0)
+        for u in range(UNITS):
+            v = q[first + b, u]
+            here = np.int16(v != 0)
+            mask = np.int16(mask | np.int16(here << u))
+            negative = np.int16(negative + (negative if v != 0 else 0) + np.int16(v < 0))
+            coded = np.int16(coded + here)
+            large = np.int16(large | np.int16(abs(v) > 1))
+        symbol[b] = np.int16(mask | np.int16(128 * (large < np.int16(coded > 0))))
+        signs[b], nonzero[b] = negative, coded
+        count[first + b] = np.int16(1 + coded) * np.int16(group[first + b])
 
 
-@njit
+@njit(inline="always")
 def _put_sizes(q, i, out, pos, acc, fill, words, nonzero):
     """Sizes and signs of latents 2 to 8 of block `i`, of which `nonzero` are not zero and not all of size 1."""
     ones, coded = 0, 0
@@ -263,7 +260,6 @@ def code_rest(group, q, rows, columns, begin, words, count, out, limit):
     total = rows * columns
     # of block i, at (i - begin) % _RING
     masks, signs, nonzero = np.empty(_RING, np.int16), np.empty(_RING, np.int16), np.empty(_RING, np.int16)
-    large = np.empty(_RING // 2, np.int16)
     ready = begin  # block behind the last one that is in them
     row, column, width = locate(begin, rows, columns)
     n = begin
@@ -271,7 +267,7 @@ def code_rest(group, q, rows, columns, begin, words, count, out, limit):
         while ready < min(n + _AHEAD, total):
             end = min(ready + _RING // 2, total)
             at = (ready - begin) % _RING
-            _summarise(group, q, ready, end, masks[at:], signs[at:], nonzero[at:], large, count)
+            _summarise(group, q, ready, end, masks[at:], signs[at:], nonzero[at:], count)
             ready = end
         kept_pos, kept_acc, kept_fill = pos, acc, fill
         end = min(n + 4, total)

@@ -43,6 +43,17 @@ OVERRUN = -2
 OUT_OF_RANGE = -3
 TOO_MANY_BLOCKS = -4
 
+# Bytes. From one look at whether the bits ran out to the next, at most a quad's word, a mask's and seven sizes of
+# 12 + 9 bits with their signs are taken, and 8 bytes are read from the last of them on.
+_PADDING = 32
+
+_LOOKUP = (1 << BRIEF) + (1 << MAX_LENGTH)  # entries of a context
+# Where the words of first latents begin by activity, in the low 16 bits for a weak lean, above for a strong one; then
+# the same for blocks whose north-east is missing, of which the activity counts one and a half times.
+_ACTIVITY = np.arange(len(FIRST_LEVEL))
+_FIRST_CONTEXT = FIRST_CONTEXT[np.append(_ACTIVITY, np.minimum(3 * _ACTIVITY // 2, len(FIRST_LEVEL) - 1))]
+_FIRST_ROWS = _LOOKUP * (_FIRST_CONTEXT & 15) | _LOOKUP * (_FIRST_CONTEXT >> 4) << 16
+
 
 def _signed_blocks():
     """Blocks whose latents 2 to 8 are all 0, 1 or -1, by mask and signs (the first latent's in the highest bit).
@@ -60,17 +71,23 @@ def _signed_blocks():
 _SIGNED, _SIGNED_FROM = _signed_blocks()
 
 
+@njit
+def _padded(data):
+    """A copy with so many ones behind it that no parser reads past them before it has seen that the bits ran out."""
+    copy = np.empty(len(data) + _PADDING, np.uint8)
+    for i in range(len(data)):
+        copy[i] = data[i]
+    for i in range(len(data), len(copy)):
+        copy[i] = 255
+    return copy
+
+
 @njit(inline="always")
-def _window(data, byte):
-    """64 bits from byte offset `byte`, as int64; ones beyond the end."""
-    window = np.int64(0)
-    if byte + 8 <= len(data):
-        byte &= BYTES
-        for i in range(8):
-            window = (window << 8) | np.int64(data[byte + i])
-    else:
-        for i in range(byte, byte + 8):
-            window = (window << 8) | (np.int64(data[i]) if i < len(data) else 255)
+def _window(padded, bit):
+    """64 bits from the byte of bit offset `bit` on, as int64."""
+    window, byte = np.int64(0), (bit >> 3) & BYTES
+    for i in range(8):
+        window = (window << 8) | np.int64(padded[byte + i])
     return window
 
 
@@ -81,20 +98,23 @@ def _bits(window, at, count):
 
 
 @njit(inline="always")
-def _word(lookup, row, window, at):
-    """Symbol and length of the code word at bit `at` of the window: `symbol << 4 | length`, 0 for none."""
+def _word(words, row, window, at):
+    """Symbol and length of the code word at bit `at` of the window: `symbol << 4 | length`, 0 for none.
+
+    words: all of a lookup, flat; row: where the context's begin there.
+    """
     row &= BYTES
-    word = np.int64(lookup[row, _bits(window, at, BRIEF)])
+    word = np.int64(words[row + _bits(window, at, BRIEF)])
     if word == 0:
-        word = np.int64(lookup[row, (1 << BRIEF) + _bits(window, at, MAX_LENGTH)])
+        word = np.int64(words[row + (1 << BRIEF) + _bits(window, at, MAX_LENGTH)])
     return word
 
 
 @njit
-def _is_padding(data, bit):
+def _is_padding(padded, bit):
     """True when fewer than 8 bits are left and all are ones."""
-    left = 8 * len(data) - bit
-    return left < 8 and (left <= 0 or (np.int64(data[-1]) | (-1 << left)) == -1)
+    left = 8 * (len(padded) - _PADDING) - bit
+    return left < 8 and (left <= 0 or (np.int64(padded[bit >> 3]) | (-1 << left)) == -1)
 
 
 @kernel
@@ -106,40 +126,47 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
         lookup: uint16 (SET_CONTEXTS, 2^BRIEF + 2^MAX_LENGTH) of `symbol << 4 | length`, by the next BRIEF bits and,
             behind these, by the next MAX_LENGTH bits; 0 where no code word matches.
         size, q: as in code_first.
+
+    What counts here is how long a block's value takes to come out of the value before it, so whatever does not need
+    that one is prepared aside. Where the row above is in the section, first_context() is stated again: a block without
+    its north-west takes the north's value for the west and the north-west, one without its north-east for that.
     """
+    padded, words = _padded(data), lookup.reshape(lookup.size)
     total = rows * columns
-    bits = 8 * len(data)
-    bit, base, window = 0, 0, _window(data, 0)  # the window begins at bit `base`
+    bits, bit = 8 * len(data), 0
     row, column, width = locate(begin, rows, columns)
     n = begin
     zeros = 0  # blocks of a run that are still to come: their residual is zero
     value, magnitude = np.int64(0), np.int64(0)  # of the block before
+    north, north_east, size_north = np.int64(0), np.int64(0), np.int64(0)  # of the block before: one column back
+    whole = False  # whether the row above is in the section
     while n < total:
-        if row > 0 and 0 < column < width - 1 and n - width > begin:
-            # first_context with all neighbours in the section
-            at = (n - width - 1) & BYTES
-            north_west, north, north_east = np.int64(q[at]), np.int64(q[at + 1]), np.int64(q[at + 2])
-            activity = magnitude + size[at + 1] + size[at + 2]
-            activity += abs(north - north_east) + abs(value - north_west) + abs(north - north_west)
+        if whole:
+            at = (n - width + 1) & BYTES
+            north_west, north, activity = north, north_east, size_north
+            last = column + 1 == width
+            north_east, size_north = (north if last else np.int64(q[at])), np.int64(size[at])
+            activity += abs(north - north_west) + (0 if last else size_north + abs(north - north_east))
+            levels = len(FIRST_LEVEL) if last else 0
+            activity += magnitude + abs(value - north_west)
             prediction = max(min(value, north), min(max(value, north), value + north - north_west))
             lean = 2 * value + north + north_east - 4 * prediction
-            contexts = FIRST_CONTEXT[min(activity & BYTES, len(FIRST_LEVEL) - 1)]
-            context = contexts >> 4 * np.int64(abs(lean) >= STRONG_LEAN) & 15
+            context_rows = _FIRST_ROWS[levels + min(activity & BYTES, len(FIRST_LEVEL) - 1)]
+            context_row = context_rows >> 16 * np.int64(abs(lean) >= STRONG_LEAN) & 65535
         else:
             prediction, context, lean = first_context(q, size, n, begin, row, column, width)
+            context_row = _LOOKUP * (FIRST_ROW + context)
         r = np.int64(0)
         if zeros > 0:
             zeros -= 1
         else:
-            if bits - bit < 8 and _is_padding(data, bit):
+            if bits - bit < 8 and _is_padding(padded, bit):
                 return n
-            if bit - base > 32:
-                base = bit & ~7
-                window = _window(data, base >> 3)
-            word = _word(lookup, FIRST_ROW + context, window, bit - base)
+            window, taken = _window(padded, bit), bit & 7
+            word = _word(words, context_row, window, taken)
             if word == 0:
                 return BAD_CODE
-            bit += word & 15
+            taken += word & 15
             symbol = word >> 4
             if symbol <= 2 * FIRST_DIRECT:
                 r = symbol - FIRST_DIRECT
@@ -149,14 +176,16 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
                     return TOO_MANY_BLOCKS
             else:
                 b = symbol - 2 * FIRST_DIRECT - 1
-                raw = _bits(window, bit - base, b + 2)
-                bit += b + 2
+                raw = _bits(window, taken, b + 2)
+                taken += b + 2
                 r = FIRST_DIRECT + 1 + ((2 << b) - 2) + (raw >> 1)
                 if raw & 1:
                     r = -r
+            bit = (bit & ~7) + taken
             if bit > bits:
                 return OVERRUN
-        value = prediction - r if lean < 0 else prediction + r
+        turned = lean >> 63  # -1 where the sign is coded the other way round
+        value = (r ^ turned) + (prediction - turned)
         magnitude = min(abs(r), MAGNITUDE_CAP)
         if abs(value) > MAX_FIRST:
             return OUT_OF_RANGE
@@ -168,32 +197,36 @@ def parse_first(data, rows, columns, begin, lookup, size, q):
             row += 1
             if row == rows and n < total:
                 row, column, width = locate(n, rows, columns)
-    return n if _is_padding(data, bit) else TOO_MANY_BLOCKS
+            whole = row > 0 and width > 1 and n - width >= begin
+            if whole:
+                at = (n - width) & BYTES
+                value = north = north_east = np.int64(q[at])
+                size_north = np.int64(size[at])
+                magnitude = size_north + np.int64(size[at + 1]) + abs(value - np.int64(q[at + 1]))
+    return n if _is_padding(padded, bit) else TOO_MANY_BLOCKS
 
 
-@njit
-def _get_sizes(data, bit, lookup, mask, nonzero, q, i):
+@njit(inline="always")
+def _get_sizes(padded, bit, words, mask, nonzero, q, i):
     """Parse sizes and signs of latents 2 to 8 of block `i` into q; return bit offset or negative status."""
     ones, coded = 0, 0
-    base, window = bit & ~7, _window(data, bit >> 3)
     while mask != 0:
         u = trailing_zeros(np.uint64(mask))
         mask &= mask - 1
-        if bit - base > 32:
-            base, window = bit & ~7, _window(data, bit >> 3)
-        word = _word(lookup, SIZE_ROW + size_context(u, nonzero, ones, coded), window, bit - base)
+        window, taken = _window(padded, bit), bit & 7
+        word = _word(words, _LOOKUP * (SIZE_ROW + size_context(u, nonzero, ones, coded)), window, taken)
         if word == 0:
             return BAD_CODE
-        bit += word & 15
+        taken += word & 15
         a = 1 + (word >> 4)
         if a > SIZE_DIRECT:
             b = a - 1 - SIZE_DIRECT
-            a = 1 + SIZE_DIRECT + ((2 << b) - 2) + _bits(window, bit - base, b + 1)
-            bit += b + 1
+            a = 1 + SIZE_DIRECT + ((2 << b) - 2) + _bits(window, taken, b + 1)
+            taken += b + 1
         coded += 1
         ones += a == 1
-        q[i & BYTES, u & 7] = -a if _bits(window, bit - base, 1) else a
-        bit += 1
+        q[i & BYTES, u & 7] = -a if _bits(window, taken, 1) else a
+        bit = (bit & ~7) + taken + 1
     return bit
 
 
@@ -206,16 +239,15 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
         group: uint8 (rows * columns,), out.
         q: int16 (rows * columns, 8), out: latents 2 to 8 and a zero; all zero for group 1.
     """
+    padded, words = _padded(data), lookup.reshape(lookup.size)
     total = rows * columns
-    bits = 8 * len(data)
-    bit = 0
+    bits, bit = 8 * len(data), 0
     blocks = q.view(np.complex128)  # to move a block
     row, column, width = locate(begin, rows, columns)
     n = begin
     while n < total:
-        if bits - bit < 8 and _is_padding(data, bit):
+        if bits - bit < 8 and _is_padding(padded, bit):
             return n
-        base, window = bit & ~7, _window(data, bit >> 3)  # the window begins at bit `base`
         left = min(4, total - n)
         known = row > 0 and n - width >= begin
         if known and column + 4 <= width:
@@ -224,7 +256,7 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
             context = quad_level(west, np.int64(count[at]) + count[at + 1] + count[at + 2] + count[at + 3])
         else:
             context = quad_context(count, n, n + left, begin, rows, columns)
-        word = _word(lookup, QUAD_ROW + context, window, bit - base)
+        word = _word(words, _LOOKUP * (QUAD_ROW + context), _window(padded, bit), bit & 7)
         if word == 0:
             return BAD_CODE
         bit += word & 15
@@ -257,20 +289,20 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
                 context = np.int64(around >= MASK_LEVEL)
             else:
                 context = mask_context(count, m, begin, rows, columns)
-            if bit - base > 32:
-                base, window = bit & ~7, _window(data, bit >> 3)
-            word = _word(lookup, MASK_ROW + context, window, bit - base)
+            window, taken = _window(padded, bit), bit & 7
+            word = _word(words, _LOOKUP * (MASK_ROW + context), window, taken)
             if word == 0:
                 return BAD_CODE
             bit += word & 15
+            taken += word & 15
             mask = word >> 4 & 127
             nonzero = ones(np.uint64(mask))
             if word >> 4 == mask and mask > 0:
-                bit = _get_sizes(data, bit, lookup, mask, nonzero, q, m)
+                bit = _get_sizes(padded, bit, words, mask, nonzero, q, m)
                 if bit < 0:
                     return BAD_CODE
             else:
-                signs = _bits(window, bit - base, UNITS) >> (UNITS - nonzero)
+                signs = _bits(window, taken, UNITS) >> (UNITS - nonzero)
                 bit += nonzero
                 blocks[m, 0] = _SIGNED[_SIGNED_FROM[mask] + signs]
             count[m] = 1 + nonzero
@@ -280,4 +312,4 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
         column += left
         if column >= width and n < total:
             row, column, width = locate(n, rows, columns)
-    return n if _is_padding(data, bit) else TOO_MANY_BLOCKS
+    return n if _is_padding(padded, bit) else TOO_MANY_BLOCKS

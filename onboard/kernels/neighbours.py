@@ -5,23 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
 
 _KINDS = 8
 _PART = 64  # pixels computed at once: a number known to the compiler
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
-
-
-@njit
-def _aligned(values):
-    """A flat copy of float32 values that begins with a line of the cache, so that no 16 of them touch two."""
-    room = np.empty(values.size + 16, np.float32)
-    skip = -(room.ctypes.data // 4) % 16
-    copy = room[skip : skip + values.size]
-    copy[:] = values.reshape(-1)
-    return copy
 
 
 # Products may be fused with sums, but not put in another order: two sums at a time are faster than one long one.
@@ -44,9 +34,9 @@ def decode_neighbours(first, rest, group, columns, weights, side, out):
     tops = _PART // side  # rows of pixels of a part
     # (class, part, row, pixel of the part): distances the compiler knows. The first latents' also on their own.
     table = weights.reshape(_KINDS, 72, parts, _PART).transpose(0, 2, 1, 3).copy()
-    of_first = _aligned(table.reshape(_KINDS, parts, 9, 8, _PART)[:, :, :, 0].copy())
-    of_rest = _aligned(table)
-    pixel, narrow = _aligned(np.empty(_PART, np.float32)), np.empty(_PART, np.uint8)
+    of_first = aligned(table.reshape(_KINDS, parts, 9, 8, _PART)[:, :, :, 0].copy())
+    of_rest = aligned(table)
+    pixel, narrow = aligned(np.empty(_PART, np.float32)), np.empty(_PART, np.uint8)
     words, out_words = narrow.view(np.uint64), out.view(np.uint64)  # eight pixels each, for moving them
     above = np.empty(columns, np.int64)  # members of group 2 among the three blocks of a column
     near, sides = np.empty(9, np.int64), np.empty(3, np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
 
 _LANES = 16  # products computed at once: of fewer the compiler makes no SIMD code
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
@@ -81,6 +82,7 @@ def predict(first, rest, wanted, columns, matrix, out):
     for i in range(8):
         for k in range(7):
             weights[i, k] = matrix[k, i]
+    weights = aligned(weights).reshape(8, _LANES)
     line = np.empty(8 * columns + _LANES, np.int32)  # predictions of a row of blocks
     chosen = np.empty(columns, np.uint32)
     values, results = rest.reshape(8 * rows * columns), out.reshape(8 * rows * columns)

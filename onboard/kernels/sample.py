@@ -128,5 +128,6 @@ def ycc_to_rgb(y, cb, cr, rgb):
             red[j] = min(max(np.int32(luma + r), least), most)
             green[j] = min(max(np.int32(luma - g), least), most)
             blue[j] = min(max(np.int32(luma + b), least), most)
+        line = rgb[i].reshape(3 * w)
         for j in range(w):
-            rgb[i, j, 0], rgb[i, j, 1], rgb[i, j, 2] = red[j], green[j], blue[j]
+            line[3 * j], line[3 * j + 1], line[3 * j + 2] = red[j], green[j], blue[j]

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
+from onboard.kernels.bits import prefetch
 
 PIXEL_SHIFT = 16
 _KEPT = 512  # blocks of group 1 that synthesise keeps: 32 KiB
@@ -53,13 +55,20 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
     words, out_words = pixels.view(np.uint64), out.view(np.uint64)  # eight pixels each, for moving them
     place = np.zeros(1 << 16, np.int16)  # of a first latent in `pixels`, from 1 on
     kept = 0
+    latents = rest.reshape(8 * len(rest))
     c = np.empty(8, np.int32)
+    gains, weights = np.empty(8, np.int32), np.empty((8, 64), np.int32)  # in the order of `rest`: unit 1 comes last
+    for k in range(8):
+        gains[k - 1] = gains2[k]
+        weights[k - 1] = weights2[k]
     members = np.empty(columns, np.uint32)
+    weights = aligned(weights).reshape(8, 64)
     for row in range(len(group) // columns):
         begin, top = row * columns, (8 * row) & _OFFSET
         many = 0
         for column in range(columns):  # a list, because a branch on the group would often be foretold wrong
             members[many] = column
+            prefetch(out, min(top + 8 + (column & 7), len(out) - 1), 8 * (column & ~7))
             many += group[begin + column] != 0
             tone = np.int64(first[begin + column])
             at = np.int64(place[(tone + 32768) & 65535])
@@ -76,13 +85,14 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
         for m in range(many):
             column = np.int64(members[m])
             n = begin + column
-            c[0] = (np.int64(first[n]) * gains2[0] + 128) >> 8
-            for k in range(1, 8):
-                c[k] = (np.int64(rest[n, k - 1]) * gains2[k] + 128) >> 8
+            at = (8 * n) & _OFFSET
+            for k in range(8):
+                c[k] = np.int32(np.int32(np.int32(latents[at + k]) * gains[k]) + np.int32(128)) >> 8
+            c[7] = np.int32(np.int32(np.int32(first[n]) * gains[7]) + np.int32(128)) >> 8
             for i in range(64):
                 p = half
                 for k in range(8):
-                    p = np.int32(p + weights2[k, i] * c[k])
+                    p = np.int32(p + weights[k, i] * c[k])
                 pixels[0, i] = _clipped(p)
             for y in range(8):
                 out_words[top + y, column] = words[0, y]
