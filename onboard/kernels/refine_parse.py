@@ -56,9 +56,9 @@ _NOT_LARGER = (1 << 64) - 1 - LARGER
 FIELDS = 11
 FIRST_BIT, LAST_BIT, ROWS, COLUMNS, BEGIN, START, STOP, PLACES, END, USED, FILLED = range(FIELDS)
 
-# What is kept of a section between two symbols. Its spot is the next bit << WORD_BITS | the place: adding the lower half
-# of a word moves both on. Behind are the masks of its last blocks: the north one is at most 32 back, an empty run at
-# most 16 long.
+# What is kept of a section between two symbols. Its spot is the next bit << WORD_BITS | the place: adding the lower
+# half of a word moves both on. Behind are the masks of its last blocks: the north one is at most 32 back, an empty run
+# at most 16 long.
 (
     _SPOT, _WORD, _AT, _MASK, _WEST, _NORTH, _HANDS, _NEXT, _N, _TOTAL, _BEGIN, _ROW, _COLUMN, _WIDTH, _INTO, _LAST,
     _STOP, _MASKS,
