@@ -21,7 +21,7 @@ from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.layers import LOSSLESS_REACHED, Layers
 from onboard.model import Model
 from onboard.planes import block_grid, enlarge, phases, plane_count, plane_log2, plane_shape, raster_grid
-from onboard.reference import Rect, layer_grid, reference_plane, whole
+from onboard.reference import Rect, foretold_plane, layer_grid, reference_plane, whole
 from onboard.wire import BLOCK, LAYER_FIRST, LAYER_REST, QUAD, Description, Packet, Section
 
 RELAX_STEPS = 8
@@ -204,15 +204,12 @@ class Decoding:
     def reference(self, plane: int, kind: int, rect: Rect | None = None) -> np.ndarray:
         """What layers 2 and up of a plane refer to (FORETOLD or NORMATIVE), whole or of some blocks."""
         state = self.planes[plane]
+        rect = rect or whole(self.description, plane)
         if kind == FORETOLD:
             first = state.first if state.has_first.all() else conceal(state)
-            group, rest = np.ones_like(state.group), np.zeros_like(state.rest_rows)
-            predict(first, rest, group, state.columns, self.model.prediction_matrix, rest)
-            latents = first, rest, group
-        else:
-            p = self._plane_latents(state)
-            latents = p.first, p.rest_rows, p.group
-        rect = rect or whole(self.description, plane)
+            return foretold_plane(self.description, self.model, plane, first, state.columns, rect)
+        p = self._plane_latents(state)
+        latents = p.first, p.rest_rows, p.group
         return reference_plane(self.description, self.model, plane, latents, state.columns, rect)
 
     def exact(self, plane: int, kind: int, index: int) -> np.ndarray:

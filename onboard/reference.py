@@ -12,6 +12,7 @@ import numpy as np
 from onboard.depth import to_depth
 from onboard.errors import SectionError
 from onboard.kernels.enlarge import double
+from onboard.kernels.foretell import foretell
 from onboard.kernels.synthesise import synthesise
 from onboard.model import Model
 from onboard.planes import ENLARGER, phase_order, phases, plane_shape, shape_at
@@ -158,14 +159,7 @@ def reference_plane(
     """
     first, rest, group = latents
     rows = len(first) // columns
-    log2 = description.scale_log2
-    margin = 1 if log2 else 0
-    base = Rect(
-        max((rect.top >> log2) - margin, 0),
-        min(-(-rect.bottom >> log2) + margin, rows),
-        max((rect.left >> log2) - margin, 0),
-        min(-(-rect.right >> log2) + margin, columns),
-    )
+    base = _base_rect(description, rect, rows, columns)
     if base.rows == rows and base.columns == columns:
         part = first, rest, group
     else:
@@ -174,11 +168,47 @@ def reference_plane(
         part = first[chosen], rest[chosen], group[chosen]
     pixels = np.empty((BLOCK * base.rows, BLOCK * base.columns), np.uint8)
     synthesise(*part, base.columns, *model.decoder_arrays, pixels)
+    return _at_layer_size(pixels, description, plane, base, rect)
+
+
+def foretold_plane(
+    description: Description, model: Model, plane: int, first: np.ndarray, columns: int, rect: Rect
+) -> np.ndarray:
+    """The same of what layer 0 alone foretells: all blocks are of group 2 and have no residuals.
+
+    Args:
+        first: int16 (blocks,) of the whole base plane.
+    """
+    rows = len(first) // columns
+    base = _base_rect(description, rect, rows, columns)
+    top, left = max(base.top - 1, 0), max(base.left - 1, 0)  # the blocks around foretell too
+    near = first.reshape(rows, columns)[top : base.bottom + 1, left : base.right + 1]
+    pixels = np.empty((BLOCK * near.shape[0], BLOCK * near.shape[1]), np.uint8)
+    foretell(near.ravel(), near.shape[1], model.prediction_matrix, *model.decoder_arrays[2:], pixels)
+    y, x = BLOCK * (base.top - top), BLOCK * (base.left - left)
+    pixels = pixels[y : y + BLOCK * base.rows, x : x + BLOCK * base.columns]
+    return _at_layer_size(pixels, description, plane, base, rect)
+
+
+def _base_rect(description: Description, rect: Rect, rows: int, columns: int) -> Rect:
+    """The blocks of a base plane of this size that a rectangle of the higher layers needs."""
+    log2 = description.scale_log2
+    margin = 1 if log2 else 0
+    return Rect(
+        max((rect.top >> log2) - margin, 0),
+        min(-(-rect.bottom >> log2) + margin, rows),
+        max((rect.left >> log2) - margin, 0),
+        min(-(-rect.right >> log2) + margin, columns),
+    )
+
+
+def _at_layer_size(pixels: np.ndarray, description: Description, plane: int, base: Rect, rect: Rect) -> np.ndarray:
+    """A rectangle of the higher layers from the base's pixels around it."""
     height, width = plane_shape(description, plane)
     y, x = base.samples(height, width)
     pixels = pixels[: y.stop - y.start, : x.stop - x.start]
     top, left = y.start, x.start
-    for to_log2 in range(layer_log2(plane) + log2 - 1, layer_log2(plane) - 1, -1):
+    for to_log2 in range(layer_log2(plane) + description.scale_log2 - 1, layer_log2(plane) - 1, -1):
         top, left = 2 * top, 2 * left
         height, width = shape_at(description, to_log2)
         pixels = _double(pixels, min(2 * pixels.shape[0], height - top), min(2 * pixels.shape[1], width - left))

@@ -17,7 +17,7 @@ from onboard.kernels.lossless import SET_SYMBOLS as LOSSLESS_SYMBOLS
 from onboard.kernels.lossless import SLACK as LOSSLESS_SLACK
 from onboard.kernels.lossless import code_lossless
 from onboard.kernels.refine import SET_SYMBOLS
-from onboard.kernels.refine_code import SLACK, code_refinement, count_refinement
+from onboard.kernels.refine_code import SLACK, ZONE, code_refinement, count_refinement
 from onboard.layer_header import LAYER_LOSSLESS, LAYER_STEPS, NO_REFERENCE, LayerHeader
 from onboard.packer import Packer
 from onboard.planes import base_range, plane_count, strips
@@ -62,10 +62,10 @@ class Grain:
     dead_zone: int = DEAD_ZONE
 
 
-def thresholds(step: int, dead_zone: int = DEAD_ZONE) -> np.ndarray:
-    """int64 (64,): by the zeros before it, what a coefficient must have to become 1. `step` indexes LAYER_STEPS."""
-    run = np.minimum(np.arange(64, dtype=np.int64), DEAR_RUN)
-    return np.maximum(LAYER_STEPS[step] * (dead_zone * DEAR_RUN + RUN_PRICE * run) // (1024 * DEAR_RUN), 1)
+def zone(step: int, dead_zone: int = DEAD_ZONE) -> np.ndarray:
+    """int64 (3,): what a coefficient must have to be kept, see code_refinement. `step` indexes LAYER_STEPS."""
+    first, rise = dead_zone * ZONE // 1024, RUN_PRICE * ZONE // (1024 * DEAR_RUN)
+    return LAYER_STEPS[step] * np.array([first, rise, first + rise * DEAR_RUN], np.int64)
 
 
 def base_index(step: int, deeper: int = 0) -> int:
@@ -152,7 +152,7 @@ class PartCoder:
     def _count_pieces(self, grain: Grain, piece: int, stride: int) -> tuple[int, float, float]:
         counts = np.zeros(SET_SYMBOLS, np.int64)
         at = plane_step(grain.step, self.part.plane)
-        least = thresholds(at, grain.dead_zone)
+        least = zone(at, grain.dead_zone)
         raw, error, seen, total = 0, 0.0, 0, 0
         for _, grid, local in self.grids:
             more, wrong, many = count_refinement(
@@ -176,7 +176,7 @@ class PartCoder:
     def _grid_sections(
         self, phase: int, grid: SectionGrid, local: np.ndarray, header: bytes, at: Grain, packer: Packer
     ) -> None:
-        step, least = LAYER_STEPS[at.step], thresholds(at.step, at.dead_zone)
+        step, least = LAYER_STEPS[at.step], zone(at.step, at.dead_zone)
         words = refinement_codes().words[header[0] & 7]
         keep = np.full(len(local), 64, np.uint8)
         begin, total = 0, len(local)

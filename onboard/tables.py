@@ -117,33 +117,35 @@ def refinement_parser(table_set: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         (int32 (contexts * 2^SHORT_LENGTH,) of the words that so few bits tell, which are nearly all that occur and stay
-        in the processor's first cache, and int32 (contexts * 2^MAX_LENGTH,) of all of them).
+        in the processor's caches, and int32 (contexts * 2^MAX_LENGTH,) of all of them).
     """
     symbol = np.arange(refine.RUN_SYMBOLS)
     step, kind = (symbol - 1) // 3 + 1, (symbol - 1) % 3 + 1
     step[0], step[refine.SKIP], kind[0], kind[refine.SKIP :] = parse.WORD_END, parse.WORD_SKIP, 0, 0
     step[refine.SKIP + 1 :] = symbol[refine.SKIP + 1 :] - refine.SKIP
     signed = (kind == 1) | (kind == 2)
-    words = kind << parse.WORD_REST | (step | parse.LARGER * (kind > 1)) << parse.WORD_STEP | parse.SLOW
+    moves = step | parse.LARGER * (kind > 1)
+    words = kind << parse.WORD_REST | moves | parse.SLOW
     # a coefficient whose sign is among the bits: the place behind it has LARGER in it, and is one too far
     brief = [
-        np.where(signed, (value * 64 - 1 - parse.LARGER * (kind > 1)) << parse.WORD_REST | words & 0xFF00, words)
+        np.where(signed, (value * 64 - 1 - parse.LARGER * (kind > 1)) << parse.WORD_REST | moves, words)
         for value in (kind, -kind)
     ]
     usual = refinement_codes().lookup(table_set)
-    runs, values = usual[: refine.SIZE_ROW], usual[refine.SIZE_ROW :].astype(np.int32)
-    found = np.full(usual.shape, parse.SLOW, np.int32)
-    known = runs & 15 > 0
-    found[: refine.SIZE_ROW][known] = ((words + signed)[runs[known] >> 4]) + (runs[known] & 15)
-    found[refine.SIZE_ROW :][values > 0] = ((values >> 4 << parse.WORD_REST) + (values & 15))[values > 0]
+    runs = usual[: refine.SIZE_ROW]
+    found = np.where(usual > 0, (usual >> 4).astype(np.int32) << parse.WORD_REST, parse.SLOW).astype(np.int32)
+    found[: refine.SIZE_ROW] = np.where(runs > 0, (words + (signed << parse.WORD_BITS))[runs >> 4], parse.SLOW)
+    found += (usual & 15).astype(np.int32) << parse.WORD_BITS
     spread = 1 << (refine.MAX_LENGTH - parse.SHORT_LENGTH)
     short = np.where(usual[:, ::spread] & 15 > parse.SHORT_LENGTH, parse.SLOW, found[:, ::spread])
     some = runs[:, ::spread]
-    which, taken = some >> 4, (some & 15) + 1  # sign included
+    which, taken = some >> 4, (some & 15).astype(np.int32) + 1  # sign included
     bits = np.arange(1 << parse.SHORT_LENGTH)
     fits = (some > 0) & signed[which] & (taken <= parse.SHORT_LENGTH)
     negative = bits >> (parse.SHORT_LENGTH - np.minimum(taken, parse.SHORT_LENGTH)) & 1 > 0
     short[: refine.SIZE_ROW] = np.where(
-        fits, np.where(negative, brief[1][which], brief[0][which]) + taken, short[: refine.SIZE_ROW]
+        fits,
+        np.where(negative, brief[1][which], brief[0][which]) + (taken << parse.WORD_BITS),
+        short[: refine.SIZE_ROW],
     )
     return short.astype(np.int32).ravel(), found.ravel()

@@ -160,6 +160,17 @@ def coefficients(x: Rows) -> list[int]:
     return [(sum(T[k][i] * x[i][j] * T[m][j] for i in range(8) for j in range(8)) + 1024) >> 11 for k, m in scan()]
 
 
+def quantised(c: Sequence[int], step: int, dead_zone: int) -> list[int]:
+    """Coefficients in scan order as the encoder quantises them: the more zeros before it, up to 24, the dearer is 1."""
+    q, zeros = [], 0
+    for value in c:
+        magnitude = abs(value)
+        kept = magnitude >= step * (24 * dead_zone + 448 * min(zeros, 24)) // (24 * 1024)
+        zeros = 0 if kept else zeros + 1
+        q.append(kept * max((magnitude + step // 3) // step, 1) * (1 if value > 0 else -1))
+    return q
+
+
 def parse_lossless(
     payload: bytes, depth: int, rows: int, columns: int, joined: bool, begin: int, tables: Tables
 ) -> list[Rows] | None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
 from onboard.kernels.enlarge import double
+from onboard.kernels.foretell import foretell
 from onboard.kernels.neighbours import decode_neighbours
 from onboard.kernels.order import place_first, place_rest
 from onboard.kernels.predict import add_prediction, predict
@@ -163,6 +164,25 @@ def test_synthesise_agrees_with_its_twin(seed, rows, columns, reach, gain):
             expected = reference.synthesise_block([first[n]], [weights1], [gain1])
         y, x = 8 * (n // columns), 8 * (n % columns)
         assert out[y : y + 8, x : x + 8].ravel().tolist() == expected
+
+
+@given(SEEDS, st.integers(1, 3), st.integers(1, 4), st.sampled_from((20, 3000, 32768)), st.sampled_from((200, 4095)))
+def test_foretell_agrees_with_the_twins_of_prediction_and_synthesis(seed, rows, columns, reach, gain):
+    rng = np.random.default_rng(seed)
+    first = rng.integers(-reach, reach, rows * columns).astype(np.int16)
+    matrix, weights = (
+        rng.integers(-127, 128, (7, 8)).astype(np.int32),
+        rng.integers(-128, 128, (8, 64)).astype(np.int32),
+    )
+    gains = rng.integers(0, gain + 1, 8)
+    out = np.empty((8 * rows, 8 * columns), np.uint8)
+    foretell(first, columns, matrix, weights, gains, out)
+    for n in range(rows * columns):
+        at = divmod(n, columns)
+        rest = [reference.clamp16(p) for p in reference.prediction(first.reshape(rows, columns), *at, matrix)]
+        y, x = 8 * at[0], 8 * at[1]
+        ours = out[y : y + 8, x : x + 8].ravel().tolist()
+        assert ours == reference.synthesise_block([first[n], *rest], weights, gains)
 
 
 @given(SEEDS, st.integers(1, 9), st.integers(1, 9), st.sampled_from((0.0, 0.2, 0.8, 1.0)))

@@ -13,7 +13,7 @@ from onboard.kernels.transform import BASIS, SCAN, add_inverse
 from onboard.layer_header import LAYER_STEPS
 from onboard.planes import phase_order
 from onboard.reference import value_limit, work_kind
-from onboard.refiner import thresholds
+from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, zone
 from onboard.tables import lossless_codes, refinement_codes, refinement_parser
 from tests import reference_layers as twin
 from tests.pictures import deep, gradient, noise, texture
@@ -25,13 +25,20 @@ Planes = tuple[np.ndarray, np.ndarray]  # source and reference
 
 
 def code_all(
-    planes: Planes, step: int, rows: int, columns: int, begin: int, limit: int, table_set: int
+    planes: Planes,
+    step: int,
+    rows: int,
+    columns: int,
+    begin: int,
+    limit: int,
+    table_set: int,
+    dead_zone: int = DEAD_ZONE,
 ) -> tuple[int, bytes]:
     order = phase_order(rows, columns, 0, 0)
     keep = np.full(rows * columns, KEEP_ALL, np.uint8)
     out = np.empty(limit + refine_code.SLACK, np.uint8)
     end, used = refine_code.code_refinement(
-        *planes, order, columns, work_kind(8), LAYER_STEPS[step], thresholds(step), keep, rows, columns, begin,
+        *planes, order, columns, work_kind(8), LAYER_STEPS[step], zone(step, dead_zone), keep, rows, columns, begin,
         refinement_codes().words[table_set], out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
@@ -166,6 +173,18 @@ def test_coded_refinements_parse_alike_in_kernel_and_twin(table_set: int) -> Non
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("dead_zone", [DEAD_ZONE, WIDEST_DEAD_ZONE])
+def test_coefficients_are_quantised_as_by_the_twin(dead_zone: int) -> None:
+    planes = busy(9, 3, 37, 0.8, 2000)
+    c = coefficients_of(planes, 3, 37).tolist()
+    for step in (0, 40, 95):
+        end, payload = code_all(planes, step, 3, 37, 0, 60000, 0, dead_zone)
+        assert end == 3 * 37
+        _, q = parse_all(payload, 3, 37, 0, 0)
+        assert q.tolist() == [twin.quantised(block, LAYER_STEPS[step], dead_zone) for block in c]
+
+
+@pytest.mark.kernel
 @given(st.binary(max_size=40), st.integers(0, 5), st.integers(0, 30))
 def test_any_bytes_parse_alike_or_are_refused_alike(payload: bytes, table_set: int, begin: int) -> None:
     expected = twin.parse_refinement(payload, 2, 34, begin, twin.shipped_tables()[0][table_set])
@@ -188,7 +207,7 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
         for v in {least - 1, min(least, 65535), 65535}:
             plane = np.full((8, 8), v, np.uint16)
             _, used = refine_code.code_refinement(
-                plane, base, order, 1, wide, size, thresholds(step), keep, 1, 1, 0,
+                plane, base, order, 1, wide, size, zone(step), keep, 1, 1, 0,
                 refinement_codes().words[0], out, 100,
             )  # fmt: skip
             _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
@@ -200,7 +219,7 @@ def test_counted_bits_are_coded_bits() -> None:
     planes = busy(3, 4, 50, 0.4, 900)
     counts = np.zeros(refine.SET_SYMBOLS, np.int64)
     raw, error, seen = refine_code.count_refinement(
-        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], thresholds(40), 4, 50, 200, 1, counts
+        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], zone(40), 4, 50, 200, 1, counts
     )
     assert seen == 200
     _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)

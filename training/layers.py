@@ -20,7 +20,7 @@ from onboard.layer_header import LAYER_STEPS
 from onboard.model import Model, default_model
 from onboard.planes import phase_order
 from onboard.reference import reference_plane, value_limit, whole, work_kind
-from onboard.refiner import base_index, thresholds
+from onboard.refiner import base_index, zone
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, pack_tables
 from onboard.wire import Colour
 from training.codes import package_merge
@@ -79,7 +79,7 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
     def sample(base: np.ndarray, step: int) -> np.ndarray:
         counts = np.zeros(refine.SET_SYMBOLS, np.int64)
         count_refinement(
-            plane, base, order, rect.columns, work, LAYER_STEPS[step], thresholds(step), rect.rows, rect.columns,
+            plane, base, order, rect.columns, work, LAYER_STEPS[step], zone(step), rect.rows, rect.columns,
             SECTION_BLOCKS, 1, counts,
         )  # fmt: skip
         return counts

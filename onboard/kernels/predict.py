@@ -19,7 +19,7 @@ _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is 
 
 
 @njit(inline="always")
-def _pad(first, y, rows, columns, padded):
+def pad(first, y, rows, columns, padded):
     """First latents of the rows above, at and below row `y`, with the neighbours left and right.
 
     padded: int32 (3, columns + 2), out.
@@ -47,7 +47,7 @@ def add_prediction(first, wanted, columns, matrix, rest):
     padded = np.empty((3, columns + 2), np.int32)
     around = np.empty((8, columns), np.int32)  # neighbour minus centre
     for y in range(rows):
-        _pad(first, y, rows, columns, padded)
+        pad(first, y, rows, columns, padded)
         centre = padded[1, 1:]
         for i in range(8):
             at = i + (i > 3)  # of the 3x3 square, without its centre
@@ -87,7 +87,7 @@ def predict(first, rest, wanted, columns, matrix, out):
     chosen = np.empty(columns, np.uint32)
     values, results = rest.reshape(8 * rows * columns), out.reshape(8 * rows * columns)
     for y in range(rows):
-        _pad(first, y, rows, columns, padded)
+        pad(first, y, rows, columns, padded)
         line[:] = 0
         many = 0
         for x in range(columns):  # a list, because a branch on what is wanted would often be foretold wrong

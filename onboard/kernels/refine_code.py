@@ -4,9 +4,10 @@ Blocks are taken BATCH at a time, one a lane: element `i` of block `b` is at `BA
 never leave the first-level cache, and every loop over them is a vector one. One walk through the symbols codes or
 counts them, so the two cannot drift apart. What the parser must share, the contexts, comes from kernels.refine.
 
-Bounds: those of the transform are kernels.transform's. A magnitude is below 2^23, so an info of it fits an int32. A
-code word has at most 11 bits, at most 20 raw ones and a sign are behind two of them, and fewer than 8 pend in `acc`, a
-uint64. Indices in the walk are unsigned: positions and runs are below 64, so words are looked up in their set only.
+Bounds: those of the transform are kernels.transform's. A magnitude is below 2^15 up to 8 bits, below 2^23 else, and a
+symbol, even of a run of 63, below 2^13, so infos fit the dtype of the transform. A code word has at most 11 bits, at
+most 20 raw ones and a sign are behind two of them, and fewer than 8 pend in `acc`, a uint64. Indices in the walk are
+unsigned: positions and runs are below 64, so words are looked up in their set only.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ SLACK = 520  # bytes a coder may write past its limit: a block's 64 coefficients
 
 _RING = 2 * BATCH  # blocks whose coefficients are at hand
 _AHEAD = 1 << EMPTY_RUNS  # blocks of the longest run
+_MASKS = 4 * BATCH  # blocks whose masks are at hand: the north one is at most 32 back, BATCH + _AHEAD are ahead
+_LOW = (1 << 32) - 1
+# A magnitude and a third of a step are below 2^23.1, a step from 2^4 to 2^20: 1 / step to so many bits divides exactly.
+_INVERSE_SHIFT = 44
+ZONE = 3072  # thresholds are in 1/ZONE sixteenths
 _BYTES = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 # Where the words of a context begin is the sum of one number by its band and one by its level.
 _BAND_RUNS, _LEVEL_RUNS = RUN_BASE + BAND * (LEVELS * 2 * RUN_SYMBOLS), LEVEL_OF * (2 * RUN_SYMBOLS)
@@ -136,27 +142,37 @@ def forward(plane, reference, blocks, columns, work, out):
 
 
 @njit
-def _prepare(plane, reference, blocks, columns, n, many, x, t, slot, step, least, infos, candidate):
-    """A batch into a half of the ring: of each coefficient what coding needs, in scan order, and which reach `least`.
+def _select(x, many, step, zone, lanes, infos, masks):
+    """Which coefficients of the first `many` blocks in `x` are kept, and what coding needs of each, in scan order.
 
-    An info is `magnitude << 3 | size << 1 | negative`; size is 0, 1 or 2 for what is quantised to 0 or 1, 2, more.
+    An info is `magnitude << 16 | symbol << 3 | larger << 2 | more << 1 | negative`: `larger` for what is quantised to
+    more than 1, `more` to more than 2, and the RUN symbol, were the context's level 0 and a run of any length.
     """
     kind = x.dtype.type
-    _transform(plane, reference, blocks, columns, n, many, x, t)
     half, shift = kind(1 << (FORWARD_SHIFT - 1)), kind(FORWARD_SHIFT)
-    two, three, least = kind(2 * step - step // 3), kind(3 * step - step // 3), kind(least)
-    some = np.zeros(2 * BATCH, np.uint32)  # halves of the scan
-    into = infos[64 * BATCH * slot : 64 * BATCH * (slot + 1)]
+    two, three = kind(2 * step - step // 3), kind(3 * step - step // 3)
+    top = np.int64(1) << np.int64(8 * x.itemsize - 2)  # more than any coefficient has
+    first, rise, last = kind(min(zone[0], top)), kind(min(zone[1], top)), kind(min(zone[2], top))
+    for b in range(BATCH):
+        lanes[b], lanes[BATCH + b] = kind(_BAND_RUNS[0] + 1), first
+        lanes[2 * BATCH + b] = lanes[3 * BATCH + b] = kind(0)
     for s in range(64):
-        bit, word, at = np.uint32(1 << (s & 31)), BATCH * (s >> 5), LANES[s] & (64 * BATCH - 1)
+        bit, word, at = kind(1) << kind(s & 31), (2 + (s >> 5)) * BATCH, LANES[s] & (64 * BATCH - 1)
+        behind = kind(_BAND_RUNS[s + 1] + 1)
         for b in range(BATCH):
             c = kind(x[at + b] + half) >> shift
             a = abs(kind(c))
-            size = kind(kind(a >= two) + kind(a >= three))
-            into[BATCH * s + b] = kind(kind(a << kind(3)) | kind(size << kind(1))) | kind(c < kind(0))
-            some[word + b] |= bit if a >= least else np.uint32(0)
+            larger, more = kind(a >= two), kind(a >= three)
+            symbol, limit = lanes[b], lanes[BATCH + b]
+            low = kind(larger << kind(2)) | kind(more << kind(1)) | kind(c < kind(0))
+            infos[BATCH * s + b] = kind(a << kind(16)) | kind(kind(symbol + larger + more) << kind(3)) | low
+            kept = kind(kind(a + kind(1)) * kind(ZONE)) > limit
+            lanes[b] = kind(behind + larger * kind(RUN_SYMBOLS)) if kept else kind(symbol + kind(3))
+            lanes[BATCH + b] = first if kept else min(kind(limit + rise), last)
+            lanes[word + b] |= bit if kept else kind(0)
     for b in range(many):
-        candidate[BATCH * slot + b] = np.uint64(some[BATCH + b]) << np.uint64(32) | np.uint64(some[b])
+        low, high = np.uint64(lanes[2 * BATCH + b]) & np.uint64(_LOW), np.uint64(lanes[3 * BATCH + b]) & np.uint64(_LOW)
+        masks[b] = high << np.uint64(32) | low
 
 
 @njit(inline="always")
@@ -173,22 +189,10 @@ def _size_symbol(q):
 
 
 @njit(inline="always")
-def _is_empty(lane, limits, infos, candidate):
-    """Whether a block has nothing to say: only zeros come before its first coefficient."""
-    left = candidate[lane]
-    while left != 0:
-        p = trailing_zeros(left)
-        if infos[np.uint64(64 * BATCH * (lane // BATCH) + BATCH * p + (lane & (BATCH - 1)))] >= limits[p]:
-            return False
-        left &= np.uint64(left - np.uint64(1))
-    return True
-
-
-@njit(inline="always")
-def _empty_run(n, begin, end, limits, infos, candidate):
-    """How many blocks from the empty block `n` on one symbol can take: log2, 0 to 4."""
+def _empty_run(n, end, masks):
+    """How many blocks from the empty block `n` on, counted from the first, one symbol can take: log2, 0 to 4."""
     run = 1
-    while run < _AHEAD and n + run < end and _is_empty((n + run - begin) & (_RING - 1), limits, infos, candidate):
+    while run < _AHEAD and n + run < end and masks[(n + run) & (_MASKS - 1)] == 0:
         run += 1
     log2 = 0
     while 2 << log2 <= run:
@@ -215,7 +219,7 @@ def _say(symbol, bits, many, state, words, out, counts, counting):
 
 @njit(inline="always")
 def _walk(
-    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, end,
+    plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, end,
     words, out, limit, counts, counting,
 ):  # fmt: skip
     """Code blocks `begin` to `end` of a section until `limit` bytes are full, or count their symbols.
@@ -224,10 +228,9 @@ def _walk(
         (block behind the last one, bytes or raw bits, squared error of the coefficients in 1/256 when counting).
     """
     x, t = np.empty(64 * BATCH, work.dtype), np.zeros(64 * BATCH, work.dtype)
-    infos, candidate = np.empty(64 * _RING, np.int32), np.zeros(_RING, np.uint64)
-    masks = np.empty(_RING, np.uint64)  # of the last blocks: the north one is at most 32 back, an empty run 16 long
-    least = min(thresholds[0], 2 * step - step // 3)
-    limits = np.minimum(thresholds, 2 * step - step // 3) << 3  # of infos
+    infos, lanes = np.empty(64 * _RING, work.dtype), np.empty(4 * BATCH, work.dtype)
+    masks = np.zeros(_MASKS, np.uint64)  # of the coefficients that are kept
+    third, inverse = np.int64(step // 3), np.uint64((1 << _INVERSE_SHIFT) // step + 1)
     state = (0, np.uint64(0), 0)  # `fill` bits, fewer than 8, pend at the lower end of `acc`
     error = 0.0
     ready = n = begin
@@ -235,49 +238,51 @@ def _walk(
     while n < end:
         while ready < min(n + _AHEAD, end):
             many = min(BATCH, end - ready)
-            slot = (ready - begin) // BATCH & 1
-            _prepare(plane, reference, blocks, span, ready, many, x, t, slot, step, least, infos, candidate)
+            _transform(plane, reference, blocks, span, ready, many, x, t)
+            half, place = 64 * ((ready - begin) & (_RING - 1)), (ready - begin) & (_MASKS - 1)
+            _select(x, many, step, zone, lanes, infos[half : half + 64 * BATCH], masks[place : place + BATCH])
             if counting:
                 energy = np.int64(0)  # 2048 squares below 2^46
-                for i in range(64 * BATCH * slot, 64 * BATCH * (slot + 1), BATCH):
+                for i in range(half, half + 64 * BATCH, BATCH):
                     for b in range(many):
-                        a = np.int64(infos[i + b]) >> 3
+                        a = np.int64(infos[i + b]) >> 16
                         energy += a * a
                 error += np.float64(energy)
             else:
                 for b in range(many):
                     if keep[ready + b] < 64:
-                        candidate[BATCH * slot + b] &= np.uint64((np.int64(1) << np.int64(keep[ready + b])) - 1)
+                        masks[place + b] &= np.uint64((np.int64(1) << np.int64(keep[ready + b])) - 1)
             ready += many
         before = state
-        lane = (n - begin) & (_RING - 1)
-        at = 64 * BATCH * (lane // BATCH) + (lane & (BATCH - 1))
+        lane = n - begin
+        at = 64 * (lane & BATCH) + (lane & (BATCH - 1))
         has_west, has_north = at_hand(n, begin, row, column, width)
-        west = masks[(n - 1) & (_RING - 1)] if has_west else np.uint64(0)
-        north = masks[(n - width) & (_RING - 1)] if has_north else np.uint64(0)
+        west = masks[(lane - 1) & (_MASKS - 1)] if has_west else np.uint64(0)
+        north = masks[(lane - width) & (_MASKS - 1)] if has_north else np.uint64(0)
         hands = np.int64(has_west) + np.int64(has_north)
-        position, larger, mask, saved = 0, 0, np.uint64(0), 0
-        left = candidate[lane]
+        position, saved, info = 0, 0, np.int64(0)
+        mask = masks[lane & (_MASKS - 1)]
+        left = mask
         while left != 0:
             p = trailing_zeros(left)
             left &= np.uint64(left - np.uint64(1))
+            larger = RUN_SYMBOLS * (info >> 2 & 1)
             info = np.int64(infos[np.uint64(at + BATCH * p)])
-            run = p - position
-            if info < limits[np.uint64(run)]:
-                continue
-            while run > MAX_RUN:
-                around_it = significant(west, north, hands, np.uint64(position))
-                symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger + SKIP
-                state = _say(symbol, 0, 0, state, words, out, counts, counting)
-                position += MAX_RUN + 1
-                run -= MAX_RUN + 1
+            symbol = info >> 3 & 8191
+            if p - position > MAX_RUN:
+                while p - position > MAX_RUN:
+                    around_it = significant(west, north, hands, np.uint64(position))
+                    symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
+                    state = _say(symbol + SKIP, 0, 0, state, words, out, counts, counting)
+                    position += MAX_RUN + 1
+                symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + larger
+                symbol += 3 * (p - position) + 1 + (info >> 2 & 1) + (info >> 1 & 1)
             around_it = significant(west, north, hands, np.uint64(position))
-            size = info >> 1 & 3
-            symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
-            symbol += 3 * run + size + 1
-            q, bits, many = size + 1, info & 1, 1
-            if size == 2:
-                q = ((info >> 3) + step // 3) // step
+            symbol += np.int64(_LEVEL_RUNS[around_it])
+            bits, many = info & 1, 1
+            q = 1 + (info >> 2 & 1)
+            if info & 2 != 0:
+                q = np.int64(np.uint64((info >> 16) + third) * inverse >> np.uint64(_INVERSE_SHIFT))
                 value, raw, length = _size_symbol(q)
                 value += np.int64(_BAND_SIZES[p]) + np.int64(_LEVEL_SIZES[around_it])
                 bits, many = raw << 1 | bits, length + 1
@@ -288,16 +293,16 @@ def _walk(
                     bits, many = (word >> 4) << many | bits, (word & 15) + many
             state = _say(symbol, bits, many, state, words, out, counts, counting)
             if counting:
-                saved += (info >> 3) * (info >> 3) - ((info >> 3) - q * step) * ((info >> 3) - q * step)
-            larger = RUN_SYMBOLS if size > 0 else 0
-            mask |= np.uint64(1) << np.uint64(p)
+                a = info >> 16
+                saved += a * a - (a - q * step) * (a - q * step)
             position = p + 1
         run = 1
         if position < 64:
             around_it = significant(west, north, hands, np.uint64(position))
-            symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it]) + larger
+            symbol = np.int64(_BAND_RUNS[np.uint64(position)]) + np.int64(_LEVEL_RUNS[around_it])
+            symbol += RUN_SYMBOLS * (info >> 2 & 1)
             if mask == 0 and LEVEL_OF[around_it] == 0:
-                log2 = _empty_run(n, begin, end, limits, infos, candidate)
+                log2 = _empty_run(lane, end - begin, masks)
                 if log2 > 0:
                     symbol += SKIP + log2
                     run = 1 << log2
@@ -306,9 +311,6 @@ def _walk(
         if not counting and 8 * state[0] + state[2] > 8 * limit:
             state = before
             break
-        masks[n & (_RING - 1)] = mask
-        for i in range(1, run):
-            masks[(n + i) & (_RING - 1)] = np.uint64(0)
         n += run
         column += run
         if column >= width:
@@ -321,17 +323,15 @@ def _walk(
 
 
 @kernel
-def code_refinement(
-    plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, words, out, limit
-):
+def code_refinement(plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, words, out, limit):
     """Transform, quantise and code blocks from `begin` until the grid ends or `limit` bytes are full.
 
     Args:
         plane, reference, work: as in forward.
         blocks: int32 (rows * columns,) raster indices of the section's grid in a block grid of `span` columns.
         step: in sixteenths.
-        thresholds: int64 (64,) in sixteenths, ascending, the first at least 1: a coefficient that would become 1 is
-            kept only from thresholds[zeros before it] on: the longer the run, the dearer.
+        zone: int64 (3,) first, rise, last: a coefficient is kept from min(first + rise * zeros before it, last) on, in
+            1/ZONE sixteenths and rounded down: the longer the run, the dearer. All are below 5/3 steps.
         keep: uint8 (rows * columns,) coefficients of each block that may be sent, 64 for all.
         rows, columns: the section's grid.
         words: uint16 (SET_SYMBOLS,) table set.
@@ -342,14 +342,14 @@ def code_refinement(
     """
     counts = np.empty(0, np.int64)
     end, used, _ = _walk(
-        plane, reference, blocks, span, work, step, thresholds, keep, rows, columns, begin, rows * columns,
+        plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, rows * columns,
         words, out, limit, counts, False,
     )  # fmt: skip
     return end, used
 
 
 @kernel
-def count_refinement(plane, reference, blocks, span, work, step, thresholds, rows, columns, piece, stride, counts):
+def count_refinement(plane, reference, blocks, span, work, step, zone, rows, columns, piece, stride, counts):
     """Count the symbols of every `stride`-th piece of `piece` blocks as sections would hold them.
 
     Args:
@@ -364,7 +364,7 @@ def count_refinement(plane, reference, blocks, span, work, step, thresholds, row
     for begin in range(0, rows * columns, piece * stride):
         end = min(begin + piece, rows * columns)
         _, more, wrong = _walk(
-            plane, reference, blocks, span, work, step, thresholds, nothing, rows, columns, begin, end,
+            plane, reference, blocks, span, work, step, zone, nothing, rows, columns, begin, end,
             words, nothing, 0, counts, True,
         )  # fmt: skip
         raw += more

@@ -34,7 +34,7 @@ def dequantise(q, step, out):
 
 
 @njit(inline="always")
-def _clipped(p):
+def clipped(p):
     return np.uint8(min(max(np.int32(p >> PIXEL_SHIFT), np.int32(0)), np.int32(255)))
 
 
@@ -79,7 +79,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
                     place[(tone + 32768) & 65535] = at
                 c0 = np.int32((tone * gain1 + 128) >> 8)
                 for i in range(64):
-                    pixels[at, i] = _clipped(np.int32(half + np.int32(weights1[i] * c0)))
+                    pixels[at, i] = clipped(np.int32(half + np.int32(weights1[i] * c0)))
             for y in range(8):
                 out_words[top + y, column & _OFFSET] = words[at & _OFFSET, y]
         for m in range(many):
@@ -93,7 +93,7 @@ def synthesise(first, rest, group, columns, weights1, gain1, weights2, gains2, o
                 p = half
                 for k in range(8):
                     p = np.int32(p + weights[k, i] * c[k])
-                pixels[0, i] = _clipped(p)
+                pixels[0, i] = clipped(p)
             for y in range(8):
                 out_words[top + y, column] = words[0, y]
 

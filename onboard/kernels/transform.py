@@ -38,7 +38,7 @@ SCAN = np.array(
 FORWARD_SHIFT = 11
 BATCH = 32  # blocks that are transformed together, one a lane: element `i` of block `b` is at `BATCH * i + b`
 # Scan position -> where the lanes of a coefficient begin: column after column
-LANES = (8 * (SCAN & 7) + (SCAN >> 3)).astype(np.int64) * BATCH
+LANES = ((8 * (SCAN & 7) + (SCAN >> 3)) * BATCH).astype(np.uint16)
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 FIRST_SHIFT, SECOND_SHIFT = 5, 14
 
@@ -76,7 +76,7 @@ def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, wo
     """Add the residual of quantised coefficients to some blocks of a plane, in place.
 
     Args:
-        coefficients: int32 (m,) `64 * value + scan position` of what is not 0, block after block.
+        coefficients: int32 (m,) `64 * value + scan position` of what is not 0, block after block, at most 64 of each.
         ends: int32 (n,) where in `coefficients` each block ends.
         step: in sixteenths; `value * step` is clamped to -limit .. limit.
         blocks: int32 (n,) raster indices in the block grid; columns: of the grid.
@@ -87,6 +87,8 @@ def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, wo
     height, width = plane.shape
     x, t = np.empty(64 * BATCH, work.dtype), np.empty(64 * BATCH, work.dtype)
     kind = x.dtype.type
+    # of the coefficients of a batch: dequantised, and how many lanes further each is than the one before
+    values, further = np.empty(64 * BATCH, work.dtype), np.empty(64 * BATCH + 1, np.uint8)
     begin = 0
     for n in range(0, len(blocks), BATCH):
         many = min(BATCH, len(blocks) - n)
@@ -96,12 +98,16 @@ def add_inverse(coefficients, ends, step, blocks, columns, limit, top_sample, wo
                 for v in range(left, min(left + 8 * BATCH, width), 64):
                     prefetch(plane, top + i, v)
         x[:] = 0
+        further[:] = 0
         for b in range(many):
-            end = np.int64(ends[n + b])
-            for at in range(begin, end):
-                both = np.int64(coefficients[at & _OFFSET])
-                x[(LANES[both & 63] + b) & _OFFSET] = min(max((both >> 6) * step, -limit), limit)
-            begin = end
+            further[(np.int64(ends[n + b]) - begin) & _OFFSET] += 1
+        end, at, b = np.int64(ends[n + many - 1]), begin & _OFFSET, 0
+        for i in range(end - begin):
+            values[i] = min(max((np.int64(coefficients[at + i]) >> 6) * step, -limit), limit)
+        for i in range(end - begin):  # of all blocks, because where one ends would often be foretold wrong
+            b += np.int64(further[i])
+            x[np.int64(LANES[coefficients[at + i] & 63]) + b] = values[i]
+        begin = end
         for m in range(8):
             _back(x, 8 * BATCH * m, BATCH, BATCH, FIRST_SHIFT)
         _back(x, 0, 8 * BATCH, 8 * BATCH, SECOND_SHIFT)
