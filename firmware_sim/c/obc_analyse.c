@@ -21,23 +21,25 @@ static inline int32_t add_four(int16x2_t even, int16x2_t odd, const uint32_t *w,
     return __smlad(odd, (int16x2_t)w[1], __smlad(even, (int16x2_t)w[0], sum));
 }
 
-/* Load 8x8 samples; their energy and, in `a`, their sum over the first unit. */
+/* Load 8x8 samples; the energy of the means of 2x2 and, in `a`, the samples' sum over the first unit. */
 static inline int32_t measure(const uint8_t *pixels, size_t stride, uint32_t *d, int32_t *a) {
     const uint32_t *w = obc_weights[0], *end = obc_weights[1];
     int32_t energy = 0, sum = 0;
-    for (; w < end; pixels += stride, w += OBC_BLOCK / 2, d += OBC_BLOCK / 2) {
+    for (; w < end; pixels += 2u * stride, w += OBC_BLOCK, d += OBC_BLOCK) {
         uint32_t i;
-        for (i = 0; i < 2u; i++) {
-            uint32_t pair[2];
-            load_four(pixels + 4u * i, pair);
-            energy = add_four((int16x2_t)pair[0], (int16x2_t)pair[1], pair, energy);
-            sum = add_four((int16x2_t)pair[0], (int16x2_t)pair[1], w + 2u * i, sum);
-            d[2u * i] = pair[0];
-            d[2u * i + 1u] = pair[1];
+        for (i = 0; i < OBC_BLOCK / 2u; i += 2u) {
+            int16x2_t sums;
+            load_four(pixels + 2u * i, d + i);
+            load_four(pixels + stride + 2u * i, d + OBC_BLOCK / 2 + i);
+            sum = add_four((int16x2_t)d[i], (int16x2_t)d[i + 1u], w + i, sum);
+            sum = add_four((int16x2_t)d[OBC_BLOCK / 2 + i], (int16x2_t)d[OBC_BLOCK / 2 + i + 1u], w + OBC_BLOCK / 2 + i, sum);
+            sums = __sadd16(__sadd16((int16x2_t)d[i], (int16x2_t)d[i + 1u]),
+                            __sadd16((int16x2_t)d[OBC_BLOCK / 2 + i], (int16x2_t)d[OBC_BLOCK / 2 + i + 1u]));
+            energy = __smlad(sums, sums, energy);
         }
     }
     *a = sum;
-    return energy;
+    return energy >> 2;
 }
 
 /* Four samples by the weights of units 2 to 8: samples are read once, and the sums stay in registers. */
@@ -68,7 +70,7 @@ static inline void project(const uint32_t *d, int32_t *a) {
 
 typedef obc_weight block[OBC_BLOCK * OBC_BLOCK]; /* samples minus 128 */
 
-/* Load 8x8 samples; their energy and, in `a`, their sum over the first unit. */
+/* Load 8x8 samples; the energy of the means of 2x2 and, in `a`, the samples' sum over the first unit. */
 static int32_t measure(const uint8_t *pixels, size_t stride, obc_weight *d, int32_t *a) {
     const obc_weight *w = obc_weights[0];
     int32_t energy = 0, sum = 0;
@@ -79,11 +81,16 @@ static int32_t measure(const uint8_t *pixels, size_t stride, obc_weight *d, int3
         }
     }
     for (i = 0; i < OBC_BLOCK * OBC_BLOCK; i++) {
-        energy += d[i] * d[i];
         sum += d[i] * w[i];
     }
+    for (y = 0; y < OBC_BLOCK * OBC_BLOCK; y += 2 * OBC_BLOCK) {
+        for (i = y; i < y + OBC_BLOCK; i += 2u) {
+            int32_t four = d[i] + d[i + 1u] + d[i + OBC_BLOCK] + d[i + OBC_BLOCK + 1u];
+            energy += four * four;
+        }
+    }
     *a = sum;
-    return energy;
+    return energy >> 2;
 }
 
 /* Sums over units 2 to 8. */
@@ -118,7 +125,7 @@ static inline void latents(const int32_t *sums, int16_t *rest) {
     rest[6] = latent(sums[6], 7);
 }
 
-/* 64 times the mean squared error that G1 leaves. */
+/* 64 times the mean square that G1 leaves. */
 static int32_t left_by_g1(int32_t energy, int32_t a) {
     uint32_t size = (uint32_t)(a < 0 ? -a : a);
     return energy - (int32_t)(((uint64_t)size * size * OBC_NORM) >> 40);
@@ -142,7 +149,6 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
-    uint64_t energy_left = 0;
     uint32_t at;
     for (at = 0; at < p->columns; at++) {
         block samples;
@@ -159,15 +165,15 @@ void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_
         energy = measure(from, pitch, samples, &a);
         first[at] = latent(a, 0);
         left = left_by_g1(energy, a);
-        energy_left += left > 0 ? (uint32_t)left : 0u;
+        if (left >= 1 << (OBC_LEAST_BITS - 1) && plane == 0u) {
+            uint32_t bits = obc_bit_length((uint32_t)left);
+            e->detail[2u * (bits - OBC_LEAST_BITS) + ((uint32_t)left >> (bits - 2u) & 1u)] += OBC_ROW;
+        }
         candidate[at] = left > floor;
         if (candidate[at]) {
             int32_t sums[OBC_UNITS];
             project(samples, sums);
             latents(sums, rest[at]);
         }
-    }
-    if (plane == 0u) {
-        e->energy += energy_left;
     }
 }

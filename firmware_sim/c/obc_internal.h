@@ -102,8 +102,8 @@ static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
 /* 64 * 2^(n / OBC_OCTAVE), and the largest n for which that is not above a value, 0 when there is none. */
 uint64_t obc_power(uint32_t n);
 uint32_t obc_logarithm(uint64_t value);
-/* What the bits of a layer are inversely proportional to. */
-uint32_t obc_fall(uint8_t layer, uint32_t index);
+/* What the bits of layer 0 are inversely proportional to. */
+uint32_t obc_fall(uint32_t index);
 /* The index that holds for a plane. */
 uint8_t obc_plane_index(uint8_t index, uint8_t plane);
 /* The step of a unit, in sixteenths. */
@@ -116,7 +116,7 @@ const uint16_t *obc_words_of(uint8_t plane_index);
 /* obc_rate.c */
 
 void obc_rate_begin(obc_encoder *e);
-/* Set the target before luma row `row` is coded, whose energy is known. */
+/* Set the target before luma row `row` is coded, whose detail is known. */
 void obc_rate_aim(obc_encoder *e, uint16_t row);
 /* Bits that the quota leaves for a layer. */
 uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer);
@@ -163,6 +163,10 @@ static inline uint8_t obc_is_empty(const obc_slot *slot) {
 
 static inline uint8_t obc_fits(const obc_slot *slot) {
     return 8u * slot->end + slot->fill <= 8u * slot->limit;
+}
+
+static inline uint32_t obc_bits(const obc_slot *slot) {
+    return 8u * (slot->end - slot->start) + slot->fill;
 }
 
 static inline uint32_t obc_packet_room(const obc_slot *slot) {
