@@ -27,10 +27,11 @@ static inline int32_t add_four(four x, const uint32_t *w, int32_t sum) {
 
 /* The energy of the means of 2x2 of 8x8 samples and, in `a`, the samples' sum over the first unit. */
 static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
-    const uint32_t *w = obc_weights[0], *end = obc_weights[1];
+    const uint32_t *w = obc_weights[0];
     int32_t energy = 0, sum = 0;
-    for (; w < end; pixels += 2u * stride, w += OBC_BLOCK) {
-        uint32_t i;
+    uint32_t y, i;
+    __asm__("" : "+r"(w)); /* else the compiler takes weights from its code, where a load brings one word and not two */
+    for (y = 0; y < OBC_BLOCK; y += 2u, pixels += 2u * stride, w += OBC_BLOCK) {
         for (i = 0; i < OBC_BLOCK / 2u; i += 2u) {
             four upper = load_four(pixels + 2u * i), lower = load_four(pixels + stride + 2u * i);
             int16x2_t sums = __sadd16(__sadd16(upper.even, upper.odd), __sadd16(lower.even, lower.odd));
@@ -142,20 +143,7 @@ static void complete(const uint8_t *from, size_t stride, uint32_t rows, uint32_t
     }
 }
 
-/* First latent of a block; returns what G1 leaves of it. */
-static inline int32_t analyse_first(const uint8_t *pixels, size_t stride, int16_t *first) {
-    int32_t a, energy = measure(pixels, stride, &a);
-    *first = latent(a, 0);
-    return left_by_g1(energy, a);
-}
-
-static inline void analyse_rest(const uint8_t *pixels, size_t stride, int16_t *rest) {
-    int32_t sums[OBC_UNITS];
-    project(pixels, stride, sums);
-    latents(sums, rest);
-}
-
-/* Count a block by the half octave of what G1 leaves of it. */
+/* Count a luma block by the half octave of what G1 leaves of it. */
 static inline void count_detail(obc_encoder *e, int32_t left) {
     if (left >= 1 << (OBC_LEAST_BITS - 1)) {
         uint32_t bits = obc_bit_length((uint32_t)left);
@@ -163,36 +151,49 @@ static inline void count_detail(obc_encoder *e, int32_t left) {
     }
 }
 
-void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows) {
+/* First latents of whole blocks, and which of them are candidates for the others. */
+OBC_STAGE static void analyse_first(obc_encoder *e, uint8_t plane, uint32_t begin, uint32_t end, const uint8_t *pixels,
+                                    size_t stride) {
     const obc_plane *p = &e->plane[plane];
     int16_t *first = e->first[p->row % 3u] + p->base;
-    int16_t(*rest)[OBC_UNITS] = e->rest[p->row & 1u] + p->base;
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
-    uint32_t at, whole = rows < OBC_BLOCK ? 0u : p->width / OBC_BLOCK;
-    for (at = 0; at < whole; at++) {
-        int32_t left = analyse_first(pixels + OBC_BLOCK * at, stride, &first[at]);
-        candidate[at] = left > floor;
+    for (; begin < end; begin++, pixels += OBC_BLOCK) {
+        int32_t a, energy = measure(pixels, stride, &a), left = left_by_g1(energy, a);
+        first[begin] = latent(a, 0);
+        candidate[begin] = left > floor;
         if (plane == 0u) {
             count_detail(e, left);
         }
     }
-    for (at = 0; at < whole; at++) {
-        if (candidate[at]) {
-            analyse_rest(pixels + OBC_BLOCK * at, stride, rest[at]);
+}
+
+/* Latents 2 to 8 of the candidates among them. */
+OBC_STAGE static void analyse_rest(obc_encoder *e, uint8_t plane, uint32_t begin, uint32_t end, const uint8_t *pixels,
+                                   size_t stride) {
+    const obc_plane *p = &e->plane[plane];
+    int16_t(*rest)[OBC_UNITS] = e->rest[p->row & 1u] + p->base;
+    const uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
+    for (; begin < end; begin++, pixels += OBC_BLOCK) {
+        if (candidate[begin]) {
+            int32_t sums[OBC_UNITS];
+            project(pixels, stride, sums);
+            latents(sums, rest[begin]);
         }
     }
-    for (at = whole; at < p->columns; at++) {
+}
+
+void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows) {
+    const obc_plane *p = &e->plane[plane];
+    uint32_t at = rows < OBC_BLOCK ? 0u : p->width / OBC_BLOCK;
+    analyse_first(e, plane, 0, at, pixels, stride);
+    analyse_rest(e, plane, 0, at, pixels, stride);
+    for (; at < p->columns; at++) {
         uint8_t edge[OBC_BLOCK * OBC_BLOCK];
         uint32_t columns = p->width - OBC_BLOCK * at;
-        int32_t left;
         complete(pixels + OBC_BLOCK * at, stride, rows, columns < OBC_BLOCK ? columns : OBC_BLOCK, edge);
-        left = analyse_first(edge, OBC_BLOCK, &first[at]);
-        candidate[at] = left > floor;
-        if (plane == 0u) {
-            count_detail(e, left);
-        }
-        analyse_rest(edge, OBC_BLOCK, rest[at]);
+        analyse_first(e, plane, at, at + 1u, edge, OBC_BLOCK);
+        analyse_rest(e, plane, at, at + 1u, edge, OBC_BLOCK);
     }
 }

@@ -38,6 +38,14 @@ typedef struct { /* where a slot's bits end */
     uint32_t end, acc, fill;
 } obc_mark;
 
+/* The stages that take the time stay functions of their own when everything is compiled at once: in one with the rest
+ * they would run out of registers. */
+#ifdef __GNUC__
+#define OBC_STAGE __attribute__((noinline, noclone))
+#else
+#define OBC_STAGE
+#endif
+
 /* obc_analyse.c */
 
 /* Latents of one block row of a plane into the encoder's arrays. `pixels` has `rows` rows, 1 to 8. */
@@ -53,8 +61,8 @@ void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t 
 
 /* Layer 0 and layer 1 of a row of a stripe, the latter as far as its quads are complete. 1 when the packet is full and
  * must go before the rest of the row. */
-uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
-uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
+OBC_STAGE uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
+OBC_STAGE uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
 
 /* obc_packet.c */
 

@@ -124,18 +124,15 @@ static void restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *r
 
 static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint32_t *shape,
                       int16_t (*rest)[7], uint8_t blocks, uint8_t *old) {
-    uint8_t *count = e->count[run->parity] + run->column;
-    uint32_t at = slot->next - slot->begin;
-    uint8_t column = (uint8_t)(slot->next % run->width);
-    uint8_t west = (uint8_t)(column > 0u && at >= 1u ? count[(column - 1u) * run->across] : 0u);
-    uint8_t last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
-    uint8_t symbol = signs(shape, last), context, i, x = column;
+    uint8_t *row = e->count[run->parity] + run->column, *end_of_row = row + (run->width - 1u) * run->across, *own;
+    uint32_t at = slot->next - slot->begin, column = slot->next % run->width, i;
+    uint32_t north = at < run->width ? run->width - at : 0u; /* from this block on, the one above is in the section */
+    uint8_t *begin = row + column * run->across;
+    uint8_t west = column > 0u && at > 0u ? *(begin - run->across) : 0, last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
+    uint8_t symbol = signs(shape, last), context;
     uint32_t activity = 2u * west;
-    for (i = 0; i < last; i++) {
-        if (at + i >= run->width && i < run->width) {
-            activity += count[x * run->across];
-        }
-        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
+    for (i = 0, own = begin; i < last && i < run->width; i++, own = own == end_of_row ? row : own + run->across) {
+        activity += i >= north ? *own : 0u;
     }
     activity = activity < sizeof obc_quad_context ? activity : sizeof obc_quad_context - 1u;
     context = (uint8_t)(2u * obc_quad_context[activity] + (west > 0u));
@@ -152,19 +149,16 @@ static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, co
         }
     }
     obc_put_word(slot, words[OBC_QUAD_BASE + context * OBC_QUAD_SYMBOLS + symbol]);
-    x = column;
-    for (i = 0; i < last; i++) {
-        uint8_t *own = &count[x * run->across];
+    for (i = 0, own = begin; i < last; i++, own = own == end_of_row ? row : own + run->across) {
         old[i] = *own;
         if (shape[i]) {
-            uint32_t near = at + i >= run->width ? *own : 0u;
-            if (x > 0u && at + i >= 1u) {
+            uint32_t near = i >= north ? *own : 0u;
+            if (own != row && at + i > 0u) {
                 near += *(own - run->across);
             }
             code_block(slot, words, rest[i], shape[i], near >= OBC_MASK_LEVEL);
         }
         *own = activity_of(shape[i]);
-        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
     }
     return last;
 }
