@@ -90,7 +90,7 @@ class _Stream:
         self.matrix = model.prediction.astype(int).tolist()
         rows, columns = block_grid(description, 0)
         share = sum(packet_size * g.parity // g.source for g in groups) // 2
-        self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
+        self.rate = Rate(quota, packet_size, share, rows, columns, len(self.planes) > 1) if quota else None
         self.groups = groups
         self.protector = Protector(groups, self.rate, packet_size)
         self.target = self.rate.target if self.rate else index

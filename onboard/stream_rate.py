@@ -17,7 +17,8 @@ USUAL_DETAIL = (
 # fmt: on
 USUAL_COST = 620  # of a luma block in layer 0, in bits times `fall`
 USUAL_SIZE = 384  # logarithm of 4096 blocks: above it fewer of them cost something, below it more,
-SIZE_FALL = 77  # by this part of the logarithm, of 256
+SIZE_FALL = 64  # by this part of the logarithm, of 256
+GREY = 8  # less of a logarithm for a picture that has no chroma
 # Layer 1: bits of a block that the threshold lets pass, and for every half octave above that.
 DETAIL_BITS = 4
 HALF_BITS = 2
@@ -37,7 +38,7 @@ FIRST_TARGET = 110  # before the first row is known
 CLOSE_FINER = 50
 CLOSE_BYTES = 90
 MUCH = 30
-LATE_FINER = 20
+LATE_FINER = 12
 LATE_ROWS = 40
 UNUSED = 11
 
@@ -81,12 +82,13 @@ class Rate:
         least: half bits without which layer 0 of the blocks to come would leave a hole.
     """
 
-    def __init__(self, quota: int, packet_size: int, parity_share: int, rows: int, columns: int) -> None:
+    def __init__(self, quota: int, packet_size: int, parity_share: int, rows: int, columns: int, colour: bool) -> None:
         self.quota = 8 * quota
         self.packet_size, self.parity_share = packet_size, parity_share
         self.rows = rows
         larger = _logarithm(64 * rows * columns) - USUAL_SIZE
-        self.usual = _power(max(256 * _logarithm(64 * columns) - SIZE_FALL * larger, 0) >> 8)
+        usual = _logarithm(64 * columns) - (0 if colour else GREY)
+        self.usual = _power(max(256 * usual - SIZE_FALL * larger, 0) >> 8)
         self.target, self.finer, self.held = FIRST_TARGET, CLOSE_FINER, 0
         self.spent = self.reserve = self.least = self.weight = 0
         self.cost = USUAL_COST * self.usual >> 6

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from onboard import erasure, stream, stream_rate, wire
+from onboard.errors import ModelError
 from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
@@ -18,6 +19,7 @@ _RATE = [
     "USUAL_COST",
     "USUAL_SIZE",
     "SIZE_FALL",
+    "GREY",
     "DETAIL_BITS",
     "HALF_BITS",
     "HALF",
@@ -62,12 +64,15 @@ _ENTROPY = [
     "SIZE_BASE",
     "SET_SYMBOLS",
 ]
+MAX_SHIFT = 16  # of latents: with those of the model's check a product stays below 2^31
 _SAMPLES = 4  # samples that a 32-bit word of pixels holds; UXTB16 takes 0 and 2, then 1 and 3
 _LINE = 118
 
 
 def header(model: Model) -> str:
     """The text of obc_model.h."""
+    if model.shift.max() > MAX_SHIFT:
+        raise ModelError(f"model has a latent shift above {MAX_SHIFT}, for which the C encoder has no room")
     words = np.stack([model.words(s) for s in range(SETS)])
     weights = model.weights.reshape(8, -1, _SAMPLES)[:, :, [0, 2, 1, 3]].reshape(8, 64)
     matrix = model.prediction.astype(int)

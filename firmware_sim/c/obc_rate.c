@@ -18,7 +18,8 @@ void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index)
 void obc_rate_begin(obc_encoder *e) {
     const obc_plane *luma = &e->plane[0];
     int32_t larger = (int32_t)obc_logarithm(UINT64_C(64) * luma->rows * luma->columns) - OBC_USUAL_SIZE;
-    int32_t usual = 256 * (int32_t)obc_logarithm(UINT64_C(64) * luma->columns) - OBC_SIZE_FALL * larger;
+    int32_t usual = (int32_t)obc_logarithm(UINT64_C(64) * luma->columns) - (e->planes == 1u ? OBC_GREY : 0);
+    usual = 256 * usual - OBC_SIZE_FALL * larger;
     e->target = e->config.quota ? OBC_FIRST_TARGET : e->config.index;
     e->finer = OBC_CLOSE_FINER;
     e->usual = (uint32_t)obc_power(usual > 0 ? (uint32_t)usual >> 8 : 0u);
