@@ -22,7 +22,7 @@ static uint32_t ceil_shift(uint32_t n, uint32_t log2) {
     return (n + (UINT32_C(1) << log2) - 1u) >> log2;
 }
 
-obc_status obc_reset(obc_encoder *e, const obc_config *config) {
+OBC_ONCE obc_status obc_reset(obc_encoder *e, const obc_config *config) {
     uint32_t base = 0, slots = 0, across, width, packet_size;
     uint8_t i, planes;
     if (!e || !config) {

@@ -39,11 +39,13 @@ typedef struct { /* where a slot's bits end */
 } obc_mark;
 
 /* The stages that take the time stay functions of their own when everything is compiled at once: in one with the rest
- * they would run out of registers. */
-#ifdef __GNUC__
+ * they would run out of registers. What runs once in a picture is kept small. */
+#if defined(__GNUC__) && !defined(__clang__)
 #define OBC_STAGE __attribute__((noinline, noclone))
+#define OBC_ONCE __attribute__((cold))
 #else
 #define OBC_STAGE
+#define OBC_ONCE
 #endif
 
 /* obc_analyse.c */
@@ -77,7 +79,7 @@ obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t
 /* Header and CRC of a packet of `end` bytes without it; returns its size. */
 uint16_t obc_seal(const obc_encoder *e, uint8_t *packet, uint32_t end, uint8_t kind, uint8_t index);
 /* The packets that are still open, put together where they have one index and fit. */
-obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+OBC_ONCE obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
 
 /* obc_parity.c */
 
@@ -123,7 +125,7 @@ const uint16_t *obc_words_of(uint8_t plane_index);
 
 /* obc_rate.c */
 
-void obc_rate_begin(obc_encoder *e);
+OBC_ONCE void obc_rate_begin(obc_encoder *e);
 /* Set the target before luma row `row` is coded, whose detail is known. */
 void obc_rate_aim(obc_encoder *e, uint16_t row);
 /* Bits that the quota leaves for a layer. */
@@ -138,7 +140,7 @@ static inline uint32_t obc_distance(int32_t a, int32_t b) {
 
 /* Bits of a number above 0. */
 static inline uint32_t obc_bit_length(uint32_t v) {
-#if OBC_DSP
+#ifdef __GNUC__
     return 32u - (uint32_t)__builtin_clz(v); /* arm_acle.h of GCC 12 has no __clz() */
 #else
     uint32_t bits = 0;
