@@ -25,8 +25,8 @@ def shown_seconds(log: PassLog) -> float:
 
 
 def chart(flight: Flight) -> bytes:
-    """PNG. The time axis leaves out the gaps between passes, and what is idle at the end of one: a few packets in a long
-    pass would be a sliver. Each pass is labelled with its beginning and length."""
+    """PNG. The time axis leaves out gaps between passes and the idle ends of passes: a few packets in a long one would be
+    a sliver. Each pass is labelled with its beginning and length."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

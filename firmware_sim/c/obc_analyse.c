@@ -89,8 +89,8 @@ static inline int32_t product(const obc_weight *d, const obc_weight *w) {
 
 #if UINTPTR_MAX > 0xFFFFFFFFu
 
-/* The energy of the means of 2x2 of 8x8 samples. In a form that becomes vector instructions: pairs are read as halfwords,
- * whose bytes may be added in any order. */
+/* The energy of the means of 2x2 of 8x8 samples, in a form that becomes vector instructions: pairs are read as
+ * halfwords, whose bytes may be added in any order. */
 static inline int32_t energy_of(const uint8_t *pixels, size_t stride) {
     enum { PAIRS = OBC_BLOCK / 2 };
     uint16_t pair[OBC_BLOCK * PAIRS];
