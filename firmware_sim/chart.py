@@ -25,8 +25,10 @@ def shown_seconds(log: PassLog) -> float:
 
 
 def chart(flight: Flight) -> bytes:
-    """PNG. The time axis leaves out gaps between passes and the idle ends of passes: a few packets in a long one would be
-    a sliver. Each pass is labelled with its beginning and length."""
+    """PNG. Gaps between passes and the idle ends of passes are left out: a few packets in a long one would be a sliver.
+
+    Each pass is labelled with its beginning and length.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
