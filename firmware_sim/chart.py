@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 
-from firmware_sim.flight import Flight
+from firmware_sim.flight import Flight, PassLog
 
 MISSING = "no chart: matplotlib is not installed; pip install 'onboard-compress[bench]'"
 
@@ -18,8 +18,17 @@ def available() -> bool:
     return True
 
 
+def shown_seconds(log: PassLog) -> float:
+    """How much of a pass the chart shows: until a little after the last packet, and a twentieth at least."""
+    busy = max((s.time - log.contact.start for s in log.sent), default=0.0)
+    return min(1.05 * busy + log.contact.seconds / 20, log.contact.seconds)
+
+
 def chart(flight: Flight) -> bytes:
-    """PNG. The gaps between passes are cut out of the time axis; a line marks each pass and says when it begins."""
+    """PNG. Gaps between passes and the idle ends of passes are left out: a few packets in a long one would be a sliver.
+
+    Each pass is labelled with its beginning and length.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,14 +41,14 @@ def chart(flight: Flight) -> bytes:
     lines: dict[int, tuple[list[float], list[float]]] = {}
     mean: list[float] = []
     for number, log in enumerate(flight.passes):
-        shift = base - log.contact.start
+        shift, seconds = base - log.contact.start, shown_seconds(log)
         x = [base, *(s.time + shift for s in log.sent)]
         y = [log.queue_before / 1000, *(s.queue / 1000 for s in log.sent)]
-        queue.step([*x, base + log.contact.seconds], [*y, y[-1]], where="post", color="tab:blue")
+        queue.step([*x, base + seconds], [*y, y[-1]], where="post", color="tab:blue")
         for axis in (queue, counts, quality):
-            axis.axvspan(base, base + log.contact.seconds, color="0.95" if number % 2 else "0.9", zorder=0)
+            axis.axvspan(base, base + seconds, color="0.95" if number % 2 else "0.9", zorder=0)
         queue.annotate(
-            f"pass {number + 1}\nfrom {log.contact.start:g} s",
+            f"pass {number + 1}\nfrom {log.contact.start:g} s\nof {log.contact.seconds:g} s",
             (base, 0),
             xycoords=("data", "axes fraction"),
             xytext=(3, 3),
@@ -55,7 +64,7 @@ def chart(flight: Flight) -> bytes:
                 line = lines.setdefault(picture, ([], []))
                 line[0].append(s.time + shift)
                 line[1].append(value)
-        base += log.contact.seconds
+        base += seconds
     for label, values in shown.items():
         counts.step(times, values, where="post", label=label)
     for line in lines.values():
@@ -71,7 +80,7 @@ def chart(flight: Flight) -> bytes:
     queue.set_ylabel("queue, kB")
     counts.set_ylabel("pictures on the ground")
     quality.set_ylabel("PSNR, dB")
-    quality.set_xlabel("time in contact, s (gaps between passes cut out)")
+    quality.set_xlabel("time in contact, s (without gaps between passes and what is idle at their ends)")
     figure.suptitle(f"{flight.setup.name}: {len(flight.previews)} pictures, {len(flight.passes)} passes")
     out = io.BytesIO()
     with warnings.catch_warnings():

@@ -4,9 +4,10 @@ This is the reference of the encoder in `firmware_sim/c`, which makes the same b
 decoder reads the result. What is coded when, exactly:
 
 - A plane's block rows come in order. With colour, row r of Cb and then of Cr comes behind luma rows 2r and 2r + 1 (or
-  behind the last luma row). Blocks whose G1 error is above the threshold of the **target index** become candidates
-  for group 2. Then, before a luma row is coded, the rate control sets the target anew (`stream_rate`): it knows what G1
-  leaves of that row. So a row's candidates (those of all planes) are judged by the target of the row before.
+  behind the last luma row). Blocks of which G1 leaves more coarse detail (`detail`) than the threshold of the **target
+  index** become candidates for group 2. Then, before a luma row is coded, the rate control sets the target anew
+  (`stream_rate`): it knows what G1 leaves of that row. So a row's candidates (those of all planes) are judged by the
+  target of the row before.
 - When block row y of a plane comes, **layer 0** of row y is coded, then **layer 1** of row y - 1: its prediction needs
   the first latents of row y. Behind the last row, layer 1 of that row follows. Within one row and layer: phase by
   phase, and within a phase stripe by stripe.
@@ -14,7 +15,8 @@ decoder reads the result. What is coded when, exactly:
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
   open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
   anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
-  is finer than its index by `Rate.finer` or coarser by CLOSE_COARSER, but not in the last CLOSE_ROWS luma rows.
+  is finer than its index by `Rate.finer` and it holds `Rate.held` bits, or when it is coarser by CLOSE_COARSER, but not
+  in the last CLOSE_ROWS luma rows.
 - Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
   to 8, and first latents near their prediction (NEAR). When the quota gets so short that layer 0 of the rows below
   would go without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it
@@ -33,6 +35,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from onboard.detail import coarse_detail
 from onboard.encoder import Effort, analyse_picture, threshold_energy
 from onboard.errors import InputError
 from onboard.model import Model
@@ -59,18 +62,12 @@ from onboard.wire import (
 MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
 KEEP_INDEX = 4
-THRESHOLD = (3, 2)  # times the model's: in one pass the best on training pictures, and it spares work
-CLOSE_COARSER = 128
+CLOSE_COARSER = 80
 CLOSE_ROWS = 2
 JUMP = 1 << 13  # 64 grey levels, in latents
 NEAR = 128  # of 256 of a step: first latents nearer to their prediction become it
 NEAR_QUOTA = 150  # the same where there is a quota, on which bits are better spent elsewhere
 SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
-
-
-def stream_threshold(model: Model) -> int:
-    """Threshold on G1's error in one pass, as encoder.Effort has it."""
-    return model.threshold * THRESHOLD[0] // THRESHOLD[1]
 
 
 class _Stream:
@@ -87,13 +84,13 @@ class _Stream:
         groups: tuple[Group, Group],
     ) -> None:
         encoding = analyse_picture(picture, description, model, 0, Effort(0, 0))
-        self.planes = encoding.planes
+        self.planes, self.detail = encoding.planes, coarse_detail(picture, description, model)
         self.description, self.model, self.packet_size = description, model, packet_size
         self.words = [[int(w) for w in model.words(s)] for s in range(3)]
         self.matrix = model.prediction.astype(int).tolist()
         rows, columns = block_grid(description, 0)
         share = sum(packet_size * g.parity // g.source for g in groups) // 2
-        self.rate = Rate(quota, packet_size, share, rows, columns) if quota else None
+        self.rate = Rate(quota, packet_size, share, rows, columns, len(self.planes) > 1) if quota else None
         self.groups = groups
         self.protector = Protector(groups, self.rate, packet_size)
         self.target = self.rate.target if self.rate else index
@@ -118,9 +115,7 @@ class _Stream:
         for y in range(rows):
             judged = self.target
             if self.rate:
-                luma = self.planes[0]
-                residual = luma.residual[y * luma.columns : (y + 1) * luma.columns]
-                self.rate.energy += int(np.maximum(residual, 0).sum(dtype=np.int64))
+                self.rate.see(self.detail[0][y].tolist())
                 self.rate.aim(y, self.last_index, self._least(y), self._with_packets)
                 self.target = self.rate.target
             self.luma_row = y
@@ -132,9 +127,9 @@ class _Stream:
 
     def _row(self, plane: int, y: int, judged: int) -> Iterator[bytes]:
         kept = self.planes[plane]
-        effort = Effort(stream_threshold(self.model), self.model.price)
+        effort = Effort(self.model.threshold, self.model.price)
         limit = threshold_energy(self.model, self.model.plane_index(judged, plane), effort)
-        self.candidates[plane][y] = kept.residual[y * kept.columns : (y + 1) * kept.columns] > limit
+        self.candidates[plane][y] = self.detail[plane][y] > limit
         yield from self._layer_row(plane, y, LAYER_FIRST)
         if y > 0:
             yield from self._layer_row(plane, y - 1, LAYER_REST)
@@ -165,11 +160,15 @@ class _Stream:
             for stripe in range(-(-grid.columns // STRIPE)):
                 slot = self.slots[layer, phase, plane, stripe]
                 columns = [grid.column + across * (stripe * STRIPE + i) for i in range(slot.width)]
-                far = self.target - slot.index
-                late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
-                if self.rate and slot.has_symbols() and not late and not -self.rate.finer < far < CLOSE_COARSER:
+                if self.rate and slot.has_symbols() and self._is_far(slot, self.rate):
                     yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
+
+    def _is_far(self, slot: Slot, rate: Rate) -> bool:
+        """Whether the target is so far from the packet's index that another packet is worth its header."""
+        far = self.target - slot.index
+        late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
+        return not late and (far >= CLOSE_COARSER or (far <= -rate.finer and slot.bits() >= rate.held))
 
     def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 0 of one row of a stripe."""

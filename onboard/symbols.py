@@ -58,8 +58,11 @@ class Slot:
     def has_symbols(self) -> bool:
         return self.begin is not None and bool(self.payload or self.fill)
 
+    def bits(self) -> int:
+        return 8 * len(self.payload) + self.fill
+
     def fits(self, bits: int) -> bool:
-        return 8 * len(self.payload) + self.fill + bits <= 8 * self.room
+        return self.bits() + bits <= 8 * self.room
 
     def put(self, words: list[Word]) -> None:
         for value, length in words:

@@ -159,7 +159,7 @@ def test_packets_that_still_wait_are_not_queued_twice(builds: Builds) -> None:
 
 
 def test_blocks_that_a_quota_left_out_are_not_sent_again_and_again(builds: Builds) -> None:
-    setup = replace(SETUP, budget=130)
+    setup = replace(SETUP, budget=100)
     flight = fly(builds, Contact(10, 60, 9600, WHOLE), setup=setup)
     assert any(p.holes for p in flight.previews.values()), "a tight quota leaves holes"
     for number, p in flight.previews.items():
@@ -305,3 +305,6 @@ def test_the_chart_is_a_picture(builds: Builds) -> None:
     data = chart.chart(flight)
     assert data[:4] == b"\x89PNG"
     assert data == chart.chart(flight)
+    full, idle = flight.passes
+    assert full.sent[-1].time - 0.5 <= chart.shown_seconds(full) <= 1
+    assert idle.sent[-1].time - 100 < chart.shown_seconds(idle) < 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,13 +11,15 @@ from hypothesis import strategies as st
 
 from onboard import compress_stream, decompress
 from onboard.decoder import MISSING, Decoding
-from onboard.errors import InputError
+from onboard.detail import coarse_detail
+from onboard.errors import InputError, ModelError
 from onboard.model import default_model
 from onboard.scan import scan
 from onboard.stream_parity import Group
 from onboard.stream_rate import LATE_FINER
-from onboard.wire import unpack
+from onboard.wire import Colour, Description, unpack
 from tests import pictures, reference
+from training.export_c import header
 
 
 def joined(picture: np.ndarray, **options: object) -> bytes:
@@ -53,6 +57,25 @@ def test_a_quota_is_used_up(photograph, bpp, packet_size):
     picture = np.tile(photograph, (3, 3))
     budget = int(bpp * picture.size / 8)
     assert 0.9 * budget <= len(joined(picture, budget=budget, packet_size=packet_size)) <= budget
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (17, 90), (64, 72)])
+def test_coarse_detail_is_what_g1_leaves_of_means(shape):
+    picture, model = pictures.texture(*shape), default_model()
+    description = Description(1, 1, model.model_id, shape[1], shape[0], 0, 0, Colour.GREY)
+    (found,) = coarse_detail(picture, description, model)
+    padded = np.pad(picture.astype(int) - 128, [(0, -side % 8) for side in shape], "edge")
+    for (row, column), left in np.ndenumerate(found):
+        block = padded[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        means = [block[y : y + 2, x : x + 2].sum() for y in range(0, 8, 2) for x in range(0, 8, 2)]
+        a = int((block.ravel() * model.weights[0].astype(int)).sum())
+        assert left == sum(int(m) ** 2 for m in means) // 4 - (a * a * model.norm >> 40)
+
+
+def test_a_model_that_the_c_encoder_has_no_room_for_is_refused():
+    model = default_model()
+    with pytest.raises(ModelError, match="shift"):
+        header(replace(model, shift=model.shift + np.uint8(2)))
 
 
 def test_a_quota_moves_the_index_between_packets_only():

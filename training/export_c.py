@@ -7,17 +7,24 @@ from collections.abc import Iterable
 import numpy as np
 
 from onboard import erasure, stream, stream_rate, wire
+from onboard.errors import ModelError
 from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
 _STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_COARSER", "CLOSE_ROWS", "NEAR", "NEAR_QUOTA", "JUMP"]
 _RATE = [
-    "USUAL_ENERGY",
+    "HALVES",
+    "LEAST_BITS",
+    "USUAL_COST",
     "USUAL_SIZE",
-    "LEAST_ENERGY",
-    "RECENT_ROWS",
-    "CALM",
+    "SIZE_FALL",
+    "GREY",
+    "DETAIL_BITS",
+    "HALF_BITS",
+    "HALF",
+    "KEEP",
+    "ROW",
     "CAUTION",
     "PACKET_COST",
     "LEAST_ROW",
@@ -26,6 +33,8 @@ _RATE = [
     "OCTAVE",
     "FIRST_TARGET",
     "CLOSE_FINER",
+    "CLOSE_BYTES",
+    "MUCH",
     "LATE_FINER",
     "LATE_ROWS",
     "UNUSED",
@@ -55,12 +64,15 @@ _ENTROPY = [
     "SIZE_BASE",
     "SET_SYMBOLS",
 ]
+MAX_SHIFT = 16  # of latents: with those of the model's check a product stays below 2^31
 _SAMPLES = 4  # samples that a 32-bit word of pixels holds; UXTB16 takes 0 and 2, then 1 and 3
 _LINE = 118
 
 
 def header(model: Model) -> str:
     """The text of obc_model.h."""
+    if model.shift.max() > MAX_SHIFT:
+        raise ModelError(f"model has a latent shift above {MAX_SHIFT}, for which the C encoder has no room")
     words = np.stack([model.words(s) for s in range(SETS)])
     weights = model.weights.reshape(8, -1, _SAMPLES)[:, :, [0, 2, 1, 3]].reshape(8, 64)
     matrix = model.prediction.astype(int)
@@ -83,17 +95,13 @@ def header(model: Model) -> str:
         _define("SETS", SETS),
         _define("MODEL_ID", model.model_id),
         _define("CHROMA_OFFSET", model.chroma_offset),
-        _define("THRESHOLD", stream.stream_threshold(model)),
+        _define("THRESHOLD", model.threshold),
         _define("DEAD_ZONE", model.dead_zone),
         _define("PRICE", model.price),
         f"#define OBC_NORM UINT64_C({model.norm})\n",
         _table("uint32_t obc_crc_nibble[16]", map(_crc_nibble, range(16))),
         _table("uint16_t obc_step[OBC_MAX_INDEX + 1]", wire.STEPS),
-        _table("uint32_t obc_prior_cost[2]", stream_rate.PRIOR_COST),
-        _table("uint8_t obc_energy_cost[2]", stream_rate.ENERGY_COST),
-        _table("uint8_t obc_size_cost[2]", stream_rate.SIZE_COST),
-        _table("uint8_t obc_own_first[2]", stream_rate.OWN_FIRST),
-        _table("uint8_t obc_own_more[2]", stream_rate.OWN_MORE),
+        _table("uint8_t obc_usual_detail[OBC_HALVES]", stream_rate.USUAL_DETAIL),
         _table("uint8_t obc_set_limits[2]", model.set_limits),
         _table("uint8_t obc_gain[8]", model.gains),
         _table("uint16_t obc_multiplier[8]", model.multiplier),

@@ -12,13 +12,17 @@
 #error "OBC_MAX_SCALE_LOG2 or OBC_MAX_INTERLEAVE_LOG2 is above 2"
 #endif
 
+#if OBC_HALVES != 34
+#error "obc_encoder.detail has not as many half octaves as the model"
+#endif
+
 enum { JOB_STEPS = 3, MAGIC = 0xBC };
 
 static uint32_t ceil_shift(uint32_t n, uint32_t log2) {
     return (n + (UINT32_C(1) << log2) - 1u) >> log2;
 }
 
-obc_status obc_reset(obc_encoder *e, const obc_config *config) {
+OBC_ONCE obc_status obc_reset(obc_encoder *e, const obc_config *config) {
     uint32_t base = 0, slots = 0, across, width, packet_size;
     uint8_t i, planes;
     if (!e || !config) {
@@ -103,6 +107,13 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
     return OBC_OK;
 }
 
+/* Whether the target is so far from the packet's index that another packet is worth its header. */
+static uint8_t is_far(const obc_encoder *e, const obc_slot *slot) {
+    int far = (int)e->target - (int)slot->index;
+    return e->plane[0].rows > e->plane[0].row + OBC_CLOSE_ROWS &&
+           (far >= OBC_CLOSE_COARSER || (far <= -(int)e->finer && obc_bits(slot) >= e->held));
+}
+
 /* Code on where the last call stopped. 1 when a slot's packet must go, 0 when the rows at hand are done. */
 static uint8_t work(obc_encoder *e, obc_slot **full) {
     uint8_t split = e->config.interleave_log2 == 2u, across = e->config.interleave_log2 > 0u;
@@ -123,7 +134,6 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                 for (; (uint32_t)e->job_stripe * OBC_STRIPE < columns; e->job_stripe++) {
                     obc_place at;
                     obc_slot *slot;
-                    int far;
                     uint32_t left = columns - (uint32_t)e->job_stripe * OBC_STRIPE;
                     at.plane = e->job_plane;
                     at.layer = e->job_step > 0u;
@@ -137,9 +147,7 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     at.run.parity = parity;
                     at.run.column = (uint16_t)(p->base + shift + ((uint32_t)e->job_stripe * OBC_STRIPE << across));
                     slot = &e->slot[at.layer * e->layer_slots + e->job_phase * e->phase_slots + p->slots + at.stripe];
-                    far = (int)e->target - (int)slot->index;
-                    if ((slot->open && !obc_is_empty(slot) && e->plane[0].rows > e->plane[0].row + OBC_CLOSE_ROWS &&
-                         (far >= OBC_CLOSE_COARSER || far <= -(int)e->finer)) ||
+                    if ((slot->open && !obc_is_empty(slot) && is_far(e, slot)) ||
                         (at.layer ? obc_code_rest_row(e, slot, &at) : obc_code_first_row(e, slot, &at))) {
                         *full = slot;
                         return 1;

@@ -131,8 +131,9 @@ typedef struct { /* the erasure group of a layer that is open */
 typedef struct {
     obc_config config;
     obc_plane plane[OBC_PLANES];
-    uint64_t cost[2], seen[2], recent[2]; /* rate control: cost of a layer so far, at the last row, of a recent row */
-    uint64_t energy;            /* what G1 leaves in the luma rows so far */
+    uint32_t weight, cost;      /* rate control: rows so far, and what they cost in layer 0, later ones weigh more; */
+    uint32_t detail[34];        /* their luma blocks, by the half octave of what G1 leaves of them; */
+    uint32_t usual;             /* columns times 64, as many as usual are to be reckoned with */
     uint32_t reserve;           /* bits that layer 1 must leave for layer 0 of the rows below */
     uint32_t least;             /* half bits without which layer 0 of the blocks to come would leave a hole */
     uint32_t spent;             /* most bits that the stream has if it ends now */
@@ -141,7 +142,8 @@ typedef struct {
     uint16_t flushed;           /* slots behind which the end has come */
     uint8_t magic, ended, planes;
     uint8_t target;             /* quantiser index that the rate control asks for */
-    uint8_t finer;              /* a packet is closed when the target is finer than its index by this */
+    uint8_t finer;              /* a packet is closed when the target is finer than its index by this, */
+    uint16_t held;              /* and it holds so many bits */
     uint8_t opened, last_index; /* whether a packet was ever opened, and the index of the last one */
     uint8_t stopped[2];         /* the quota allows no more of a layer */
     uint8_t row_done;           /* the rows just taken complete a luma block row */

@@ -5,106 +5,165 @@
 
 #if OBC_DSP
 
-typedef uint32_t block[OBC_BLOCK * OBC_BLOCK / 2]; /* samples minus 128 in pairs of halfwords: 0 and 2, 1 and 3, ... */
+typedef struct { /* four samples minus 128 as halfwords: 0 and 2, 1 and 3 */
+    int16x2_t even, odd;
+} four;
 
-/* Four samples minus 128 as halfwords: 0 and 2, then 1 and 3. */
-static inline void load_four(const uint8_t *from, uint32_t *to) {
-    uint32_t four;
-    memcpy(&four, from, sizeof four);
-    four ^= 0x80808080u;
-    to[0] = (uint32_t)__sxtb16((int8x4_t)four);
-    to[1] = (uint32_t)__sxtb16((int8x4_t)(four >> 8 | four << 24));
+static inline four load_four(const uint8_t *from) {
+    uint32_t word, bias = 0xFF80FF80u, odd;
+    four samples;
+    memcpy(&word, from, sizeof word);
+    samples.even = (int16x2_t)__uxtab16((uint16x2_t)bias, (uint8x4_t)word);
+    /* arm_acle.h has no name for the instruction with its rotation, which is free */
+    __asm__("uxtab16 %0, %1, %2, ror #8" : "=r"(odd) : "r"(bias), "r"(word));
+    samples.odd = (int16x2_t)odd;
+    return samples;
 }
 
 /* The sum of four products, and `sum`. */
-static inline int32_t add_four(int16x2_t even, int16x2_t odd, const uint32_t *w, int32_t sum) {
-    return __smlad(odd, (int16x2_t)w[1], __smlad(even, (int16x2_t)w[0], sum));
+static inline int32_t add_four(four x, const uint32_t *w, int32_t sum) {
+    return __smlad(x.odd, (int16x2_t)w[1], __smlad(x.even, (int16x2_t)w[0], sum));
 }
 
-/* Load 8x8 samples; their energy and, in `a`, their sum over the first unit. */
-static inline int32_t measure(const uint8_t *pixels, size_t stride, uint32_t *d, int32_t *a) {
-    const uint32_t *w = obc_weights[0], *end = obc_weights[1];
+/* The energy of the means of 2x2 of 8x8 samples and, in `a`, the samples' sum over the first unit. */
+static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const uint32_t *w = obc_weights[0];
     int32_t energy = 0, sum = 0;
-    for (; w < end; pixels += stride, w += OBC_BLOCK / 2, d += OBC_BLOCK / 2) {
-        uint32_t i;
-        for (i = 0; i < 2u; i++) {
-            uint32_t pair[2];
-            load_four(pixels + 4u * i, pair);
-            energy = add_four((int16x2_t)pair[0], (int16x2_t)pair[1], pair, energy);
-            sum = add_four((int16x2_t)pair[0], (int16x2_t)pair[1], w + 2u * i, sum);
-            d[2u * i] = pair[0];
-            d[2u * i + 1u] = pair[1];
+    uint32_t y, i;
+    __asm__("" : "+r"(w)); /* else the compiler takes weights from its code, where a load brings one word and not two */
+    for (y = 0; y < OBC_BLOCK; y += 2u, pixels += 2u * stride, w += OBC_BLOCK) {
+        for (i = 0; i < OBC_BLOCK / 2u; i += 2u) {
+            four upper = load_four(pixels + 2u * i), lower = load_four(pixels + stride + 2u * i);
+            int16x2_t sums = __sadd16(__sadd16(upper.even, upper.odd), __sadd16(lower.even, lower.odd));
+            energy = __smlad(sums, sums, energy);
+            sum = add_four(lower, w + OBC_BLOCK / 2 + i, add_four(upper, w + i, sum));
         }
     }
     *a = sum;
-    return energy;
+    return energy >> 2;
 }
 
 /* Four samples by the weights of units 2 to 8: samples are read once, and the sums stay in registers. */
-static inline void add_units(const uint32_t *d, const uint32_t *w, int32_t *s) {
+static inline void add_units(four x, const uint32_t *w, int32_t *s) {
     enum { UNIT = OBC_BLOCK * OBC_BLOCK / 2 };
-    int16x2_t even = (int16x2_t)d[0], odd = (int16x2_t)d[1];
-    s[0] = add_four(even, odd, w, s[0]);
-    s[1] = add_four(even, odd, w + UNIT, s[1]);
-    s[2] = add_four(even, odd, w + 2 * UNIT, s[2]);
-    s[3] = add_four(even, odd, w + 3 * UNIT, s[3]);
-    s[4] = add_four(even, odd, w + 4 * UNIT, s[4]);
-    s[5] = add_four(even, odd, w + 5 * UNIT, s[5]);
-    s[6] = add_four(even, odd, w + 6 * UNIT, s[6]);
+    s[0] = add_four(x, w, s[0]);
+    s[1] = add_four(x, w + UNIT, s[1]);
+    s[2] = add_four(x, w + 2 * UNIT, s[2]);
+    s[3] = add_four(x, w + 3 * UNIT, s[3]);
+    s[4] = add_four(x, w + 4 * UNIT, s[4]);
+    s[5] = add_four(x, w + 5 * UNIT, s[5]);
+    s[6] = add_four(x, w + 6 * UNIT, s[6]);
 }
 
 /* Sums over units 2 to 8. */
-static inline void project(const uint32_t *d, int32_t *a) {
+static inline void project(const uint8_t *pixels, size_t stride, int32_t *a) {
     const uint32_t *w = obc_weights[1], *end = obc_weights[2];
     int32_t s[OBC_UNITS] = {0};
-    for (; w < end; w += OBC_BLOCK / 2, d += OBC_BLOCK / 2) {
-        add_units(d, w, s);
-        add_units(d + 2, w + 2, s);
+    for (; w < end; w += OBC_BLOCK / 2, pixels += stride) {
+        add_units(load_four(pixels), w, s);
+        add_units(load_four(pixels + 4), w + 2, s);
     }
     memcpy(a, s, sizeof s);
 }
 
 #else
 
-typedef obc_weight block[OBC_BLOCK * OBC_BLOCK]; /* samples minus 128 */
-
-/* Load 8x8 samples; their energy and, in `a`, their sum over the first unit. */
-static int32_t measure(const uint8_t *pixels, size_t stride, obc_weight *d, int32_t *a) {
-    const obc_weight *w = obc_weights[0];
-    int32_t energy = 0, sum = 0;
+/* 8x8 samples minus 128. */
+static inline void load(const uint8_t *pixels, size_t stride, obc_weight *d) {
     uint32_t y, i;
-    for (y = 0; y < OBC_BLOCK; y++, pixels += stride) {
+    for (y = 0; y < OBC_BLOCK; y++, pixels += stride, d += OBC_BLOCK) {
         for (i = 0; i < OBC_BLOCK; i++) {
-            d[OBC_BLOCK * y + i] = (obc_weight)(pixels[i] - 128);
+            d[i] = (obc_weight)(pixels[i] - 128);
         }
     }
+}
+
+static inline int32_t product(const obc_weight *d, const obc_weight *w) {
+    int32_t sum = 0;
+    uint32_t i;
     for (i = 0; i < OBC_BLOCK * OBC_BLOCK; i++) {
-        energy += d[i] * d[i];
         sum += d[i] * w[i];
     }
+    return sum;
+}
+
+#if UINTPTR_MAX > 0xFFFFFFFFu
+
+/* The energy of the means of 2x2 of 8x8 samples, in a form that becomes vector instructions: pairs are read as
+ * halfwords, whose bytes may be added in any order. */
+static inline int32_t energy_of(const uint8_t *pixels, size_t stride) {
+    enum { PAIRS = OBC_BLOCK / 2 };
+    uint16_t pair[OBC_BLOCK * PAIRS];
+    int16_t sums[PAIRS * PAIRS];
+    int32_t energy = 0;
+    uint32_t y, i;
+    for (y = 0; y < OBC_BLOCK; y++, pixels += stride) {
+        memcpy(pair + PAIRS * y, pixels, OBC_BLOCK);
+    }
+    for (i = 0; i < OBC_BLOCK * PAIRS; i++) {
+        pair[i] = (uint16_t)((pair[i] & 255u) + (pair[i] >> 8));
+    }
+    for (y = 0; y < PAIRS; y++) {
+        for (i = 0; i < PAIRS; i++) {
+            sums[PAIRS * y + i] = (int16_t)(pair[OBC_BLOCK * y + i] + pair[OBC_BLOCK * y + PAIRS + i] - 512);
+        }
+    }
+    for (i = 0; i < PAIRS * PAIRS; i++) {
+        energy += sums[i] * sums[i];
+    }
+    return energy >> 2;
+}
+
+#else
+
+/* The energy of the means of 2x2 of 8x8 samples. */
+static inline int32_t energy_of(const uint8_t *pixels, size_t stride) {
+    int32_t energy = 0;
+    uint32_t y, i;
+    for (y = 0; y < OBC_BLOCK; y += 2u, pixels += 2u * stride) {
+        const uint8_t *lower = pixels + stride;
+        for (i = 0; i < OBC_BLOCK; i += 2u) {
+            int32_t sums = pixels[i] + pixels[i + 1u] + lower[i] + lower[i + 1u] - 512;
+            energy += sums * sums;
+        }
+    }
+    return energy >> 2;
+}
+
+#endif
+
+/* The energy and, in `a`, the samples' sum over the first unit. */
+static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
+    const obc_weight *w = obc_weights[0];
+    const uint8_t *line = pixels;
+    int32_t sum = 0;
+    uint32_t y, i;
+    for (y = 0; y < OBC_BLOCK; y++, line += stride, w += OBC_BLOCK) {
+        for (i = 0; i < OBC_BLOCK; i++) {
+            sum += (line[i] - 128) * w[i];
+        }
+    }
     *a = sum;
-    return energy;
+    return energy_of(pixels, stride);
 }
 
 /* Sums over units 2 to 8. */
-static void project(const obc_weight *d, int32_t *a) {
-    const obc_weight *w = obc_weights[1];
-    uint32_t unit, i;
-    for (unit = 0; unit < OBC_UNITS; unit++, w += OBC_BLOCK * OBC_BLOCK) {
-        int32_t sum = 0;
-        for (i = 0; i < OBC_BLOCK * OBC_BLOCK; i++) {
-            sum += d[i] * w[i];
-        }
-        a[unit] = sum;
+static void project(const uint8_t *pixels, size_t stride, int32_t *a) {
+    obc_weight d[OBC_BLOCK * OBC_BLOCK];
+    uint32_t unit;
+    load(pixels, stride, d);
+    for (unit = 0; unit < OBC_UNITS; unit++) {
+        a[unit] = product(d, obc_weights[unit + 1u]);
     }
 }
 
 #endif
 
+/* a * multiplier / 2^shift, halves away from zero. Latents are below 28672 and shifts 16 at
+ * most (the model and `onboard-train export-c` see to it), so that products are below 2^31. */
 static inline int16_t latent(int32_t a, uint8_t unit) {
-    uint32_t size = (uint32_t)(a < 0 ? -a : a);
-    int32_t z = (int32_t)((size * obc_multiplier[unit] + (UINT32_C(1) << (obc_shift[unit] - 1u))) >> obc_shift[unit]);
-    return (int16_t)(a < 0 ? -z : z);
+    int32_t half = INT32_C(1) << (obc_shift[unit] - 1u);
+    return (int16_t)((a * (int32_t)obc_multiplier[unit] + half - (a < 0)) >> obc_shift[unit]);
 }
 
 /* Latents 2 to 8; in a row, so that the compiler knows every multiplier. */
@@ -118,7 +177,7 @@ static inline void latents(const int32_t *sums, int16_t *rest) {
     rest[6] = latent(sums[6], 7);
 }
 
-/* 64 times the mean squared error that G1 leaves. */
+/* 64 times the mean square that G1 leaves. */
 static int32_t left_by_g1(int32_t energy, int32_t a) {
     uint32_t size = (uint32_t)(a < 0 ? -a : a);
     return energy - (int32_t)(((uint64_t)size * size * OBC_NORM) >> 40);
@@ -135,39 +194,57 @@ static void complete(const uint8_t *from, size_t stride, uint32_t rows, uint32_t
     }
 }
 
-void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows) {
+/* Count a luma block by the half octave of what G1 leaves of it. */
+static inline void count_detail(obc_encoder *e, int32_t left) {
+    if (left >= 1 << (OBC_LEAST_BITS - 1)) {
+        uint32_t bits = obc_bit_length((uint32_t)left);
+        e->detail[2u * (bits - OBC_LEAST_BITS) + ((uint32_t)left >> (bits - 2u) & 1u)] += OBC_ROW;
+    }
+}
+
+/* First latents of whole blocks, and which of them are candidates for the others. */
+OBC_STAGE static void analyse_first(obc_encoder *e, uint8_t plane, uint32_t begin, uint32_t end, const uint8_t *pixels,
+                                    size_t stride) {
     const obc_plane *p = &e->plane[plane];
     int16_t *first = e->first[p->row % 3u] + p->base;
-    int16_t(*rest)[OBC_UNITS] = e->rest[p->row & 1u] + p->base;
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
-    uint64_t energy_left = 0;
-    uint32_t at;
-    for (at = 0; at < p->columns; at++) {
-        block samples;
-        uint8_t edge[OBC_BLOCK * OBC_BLOCK];
-        const uint8_t *from = pixels + OBC_BLOCK * (size_t)at;
-        size_t pitch = stride;
-        uint32_t columns = p->width - OBC_BLOCK * at;
-        int32_t energy, a, left;
-        if (rows < OBC_BLOCK || columns < OBC_BLOCK) {
-            complete(from, stride, rows, columns < OBC_BLOCK ? columns : OBC_BLOCK, edge);
-            from = edge;
-            pitch = OBC_BLOCK;
-        }
-        energy = measure(from, pitch, samples, &a);
-        first[at] = latent(a, 0);
-        left = left_by_g1(energy, a);
-        energy_left += left > 0 ? (uint32_t)left : 0u;
-        candidate[at] = left > floor;
-        if (candidate[at]) {
-            int32_t sums[OBC_UNITS];
-            project(samples, sums);
-            latents(sums, rest[at]);
+    for (; begin < end; begin++, pixels += OBC_BLOCK) {
+        int32_t a, energy = measure(pixels, stride, &a), left = left_by_g1(energy, a);
+        first[begin] = latent(a, 0);
+        candidate[begin] = left > floor;
+        if (plane == 0u) {
+            count_detail(e, left);
         }
     }
-    if (plane == 0u) {
-        e->energy += energy_left;
+}
+
+/* Latents 2 to 8 of the candidates among them. */
+OBC_STAGE static void analyse_rest(obc_encoder *e, uint8_t plane, uint32_t begin, uint32_t end, const uint8_t *pixels,
+                                   size_t stride) {
+    const obc_plane *p = &e->plane[plane];
+    int16_t(*rest)[OBC_UNITS] = e->rest[p->row & 1u] + p->base;
+    const uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
+    for (; begin < end; begin++, pixels += OBC_BLOCK) {
+        if (candidate[begin]) {
+            int32_t sums[OBC_UNITS];
+            project(pixels, stride, sums);
+            latents(sums, rest[begin]);
+        }
+    }
+}
+
+void obc_analyse_row(obc_encoder *e, uint8_t plane, const uint8_t *pixels, size_t stride, uint16_t rows) {
+    const obc_plane *p = &e->plane[plane];
+    uint32_t at = rows < OBC_BLOCK ? 0u : p->width / OBC_BLOCK;
+    analyse_first(e, plane, 0, at, pixels, stride);
+    analyse_rest(e, plane, 0, at, pixels, stride);
+    for (; at < p->columns; at++) {
+        uint8_t edge[OBC_BLOCK * OBC_BLOCK];
+        uint32_t columns = p->width - OBC_BLOCK * at;
+        complete(pixels + OBC_BLOCK * at, stride, rows, columns < OBC_BLOCK ? columns : OBC_BLOCK, edge);
+        analyse_first(e, plane, at, at + 1u, edge, OBC_BLOCK);
+        analyse_rest(e, plane, at, at + 1u, edge, OBC_BLOCK);
     }
 }

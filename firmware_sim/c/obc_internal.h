@@ -38,6 +38,16 @@ typedef struct { /* where a slot's bits end */
     uint32_t end, acc, fill;
 } obc_mark;
 
+/* The stages that take the time stay functions of their own when everything is compiled at once: in one with the rest
+ * they would run out of registers. What runs once in a picture is kept small. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define OBC_STAGE __attribute__((noinline, noclone))
+#define OBC_ONCE __attribute__((cold))
+#else
+#define OBC_STAGE
+#define OBC_ONCE
+#endif
+
 /* obc_analyse.c */
 
 /* Latents of one block row of a plane into the encoder's arrays. `pixels` has `rows` rows, 1 to 8. */
@@ -53,8 +63,8 @@ void obc_take_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uint16_t 
 
 /* Layer 0 and layer 1 of a row of a stripe, the latter as far as its quads are complete. 1 when the packet is full and
  * must go before the rest of the row. */
-uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
-uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
+OBC_STAGE uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
+OBC_STAGE uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at);
 
 /* obc_packet.c */
 
@@ -69,7 +79,7 @@ obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t
 /* Header and CRC of a packet of `end` bytes without it; returns its size. */
 uint16_t obc_seal(const obc_encoder *e, uint8_t *packet, uint32_t end, uint8_t kind, uint8_t index);
 /* The packets that are still open, put together where they have one index and fit. */
-obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
+OBC_ONCE obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
 
 /* obc_parity.c */
 
@@ -102,8 +112,8 @@ static inline uint32_t obc_entry_bytes(const obc_encoder *e, uint8_t layer) {
 /* 64 * 2^(n / OBC_OCTAVE), and the largest n for which that is not above a value, 0 when there is none. */
 uint64_t obc_power(uint32_t n);
 uint32_t obc_logarithm(uint64_t value);
-/* What the bits of a layer are inversely proportional to. */
-uint32_t obc_fall(uint8_t layer, uint32_t index);
+/* What the bits of layer 0 are inversely proportional to. */
+uint32_t obc_fall(uint32_t index);
 /* The index that holds for a plane. */
 uint8_t obc_plane_index(uint8_t index, uint8_t plane);
 /* The step of a unit, in sixteenths. */
@@ -115,8 +125,8 @@ const uint16_t *obc_words_of(uint8_t plane_index);
 
 /* obc_rate.c */
 
-void obc_rate_begin(obc_encoder *e);
-/* Set the target before luma row `row` is coded, whose energy is known. */
+OBC_ONCE void obc_rate_begin(obc_encoder *e);
+/* Set the target before luma row `row` is coded, whose detail is known. */
 void obc_rate_aim(obc_encoder *e, uint16_t row);
 /* Bits that the quota leaves for a layer. */
 uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer);
@@ -130,7 +140,7 @@ static inline uint32_t obc_distance(int32_t a, int32_t b) {
 
 /* Bits of a number above 0. */
 static inline uint32_t obc_bit_length(uint32_t v) {
-#if OBC_DSP
+#ifdef __GNUC__
     return 32u - (uint32_t)__builtin_clz(v); /* arm_acle.h of GCC 12 has no __clz() */
 #else
     uint32_t bits = 0;
@@ -163,6 +173,10 @@ static inline uint8_t obc_is_empty(const obc_slot *slot) {
 
 static inline uint8_t obc_fits(const obc_slot *slot) {
     return 8u * slot->end + slot->fill <= 8u * slot->limit;
+}
+
+static inline uint32_t obc_bits(const obc_slot *slot) {
+    return 8u * (slot->end - slot->start) + slot->fill;
 }
 
 static inline uint32_t obc_packet_room(const obc_slot *slot) {

@@ -9,47 +9,21 @@ uint32_t obc_rate_room(const obc_encoder *e, uint8_t layer) {
 void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index) {
     if (e->config.quota) {
         e->spent += bits;
-        e->cost[layer] += (uint64_t)bits * obc_fall(layer, index > e->target ? index : e->target);
+        if (layer == OBC_LAYER_FIRST) { /* a row has less than 2^18 bits, a fall less than 2^9, three rows count */
+            e->cost += bits * obc_fall(index > e->target ? index : e->target);
+        }
     }
 }
 
 void obc_rate_begin(obc_encoder *e) {
-    uint8_t layer;
+    const obc_plane *luma = &e->plane[0];
+    int32_t larger = (int32_t)obc_logarithm(UINT64_C(64) * luma->rows * luma->columns) - OBC_USUAL_SIZE;
+    int32_t usual = (int32_t)obc_logarithm(UINT64_C(64) * luma->columns) - (e->planes == 1u ? OBC_GREY : 0);
+    usual = 256 * usual - OBC_SIZE_FALL * larger;
     e->target = e->config.quota ? OBC_FIRST_TARGET : e->config.index;
     e->finer = OBC_CLOSE_FINER;
-    for (layer = 0; layer < 2u; layer++) {
-        e->recent[layer] = (uint64_t)obc_prior_cost[layer] * e->plane[0].columns;
-    }
-}
-
-/* Logarithm of what a row usually costs: in a picture of that size, where G1 leaves as much as in the rows so far. */
-static uint32_t usual(const obc_encoder *e, uint8_t layer, uint32_t row) {
-    enum { FLOOR = 4096 }; /* keeps what is divided above 0 */
-    const obc_plane *luma = &e->plane[0];
-    uint32_t n = obc_logarithm((uint64_t)obc_prior_cost[layer] * luma->columns);
-    int32_t energy = (int32_t)obc_logarithm(e->energy / (luma->columns * (row + 1u)) + OBC_LEAST_ENERGY);
-    int32_t size = (int32_t)obc_logarithm(UINT64_C(64) * luma->rows);
-    int32_t more = obc_energy_cost[layer] * (energy - OBC_USUAL_ENERGY) - obc_size_cost[layer] * (size - OBC_USUAL_SIZE);
-    n += (uint32_t)(more + 256 * FLOOR) >> 8;
-    return n > FLOOR ? n - FLOOR : 0u;
-}
-
-/* What a row to come is taken to cost: between what rows did so far and what is usual, by their logarithms. */
-static uint64_t expected(obc_encoder *e, uint8_t layer, uint32_t row) {
-    const obc_plane *luma = &e->plane[0];
-    uint32_t done = row > layer ? row - layer : 0u, left = luma->rows - row, recent = OBC_RECENT_ROWS + done;
-    uint32_t weight, so_far, n = usual(e, layer, row);
-    if (!done) {
-        return obc_power(n);
-    }
-    e->recent[layer] = (3u * e->recent[layer] + e->cost[layer] - e->seen[layer]) / 4u;
-    e->seen[layer] = e->cost[layer];
-    so_far = obc_logarithm((left * (e->cost[layer] / done) + recent * e->recent[layer]) / (left + recent));
-    so_far = so_far + OBC_CALM > n ? so_far : n - OBC_CALM;
-    weight = obc_own_first[layer] + obc_own_more[layer] * done / luma->rows;
-    weight = weight < 256u ? weight : 256u;
-    n = (256u - weight) * n + weight * so_far;
-    return obc_power(n >> 8) * (256u + OBC_CAUTION * left / luma->rows) / 256u;
+    e->usual = (uint32_t)obc_power(usual > 0 ? (uint32_t)usual >> 8 : 0u);
+    e->cost = (uint32_t)((uint64_t)OBC_USUAL_COST * e->usual >> 6);
 }
 
 /* Bits that layer 0 of the rows below `row` needs at least, so that there is no hole: hardly any symbols. */
@@ -83,36 +57,65 @@ static uint32_t parity_share(const obc_encoder *e) {
     return share / 2u;
 }
 
-/* Bits of rows of that cost at an index. A quota has less than 2^31 bits, a fall and a row's share of its cost less than
- * 2^16 and 2^47: 2^13 rows of that stay below 2^61. */
-static uint64_t bits_at(uint8_t index, uint64_t first, uint64_t rest) {
-    return first / obc_fall(OBC_LAYER_FIRST, index) + rest / obc_fall(OBC_LAYER_REST, index);
+/* Set the target to the finest index at which `left` rows of layer 0 and `more` of layer 1 fit; return what would be left
+ * at the last index. Costs are in bits times 256, from half octave to half octave, along a line between two. `first`: of
+ * a row of layer 0 at the coarsest index, below 2^27; it grows by a factor of six. Blocks are in 256ths, less than 2^22
+ * with the usual ones, and cost less than 2^7: a picture of 2^13 rows stays below 2^44. */
+static uint64_t set_target(obc_encoder *e, uint32_t left, uint32_t more, uint32_t share, uint32_t first, uint64_t have) {
+    uint32_t scale = (share << 8) / e->weight, usual = e->usual * (256u - share);
+    uint32_t blocks = 0, further = 0, half = OBC_HALVES, last = (e->last_index + OBC_HALF / 2u) / OBC_HALF;
+    uint64_t before = 0, bits, unspent = 0;
+    e->target = 0;
+    while (half-- > 0u) {
+        further += blocks;
+        blocks += (e->detail[half] * scale >> 8) + (obc_usual_detail[half] * usual >> 16);
+        if (half > OBC_MAX_INDEX / OBC_HALF) {
+            continue;
+        }
+        bits = (uint64_t)first * left + (uint64_t)(OBC_DETAIL_BITS * blocks + OBC_HALF_BITS * further) * more;
+        if (bits > have) {
+            uint32_t coarser = OBC_HALF * (half + 1u);
+            coarser -= before ? (uint32_t)(OBC_HALF * (have - before) / (bits - before)) : 0u;
+            e->target = (uint8_t)(coarser < OBC_MAX_INDEX ? coarser : OBC_MAX_INDEX);
+            break;
+        }
+        if (e->opened && half == last) {
+            unspent = have - bits;
+        }
+        before = bits;
+        first += first / 14u;
+    }
+    return unspent;
+}
+
+/* What rows so far weigh, when one more comes. */
+static void forget(obc_encoder *e) {
+    uint32_t half;
+    e->weight = e->weight * OBC_KEEP >> 8;
+    e->cost = (uint32_t)((uint64_t)e->cost * OBC_KEEP >> 8);
+    for (half = 0; half < OBC_HALVES; half++) {
+        e->detail[half] = e->detail[half] * OBC_KEEP >> 8;
+    }
 }
 
 void obc_rate_aim(obc_encoder *e, uint16_t row) {
     uint32_t quota = 8u * e->config.quota, rows = e->plane[0].rows, left = rows - (uint32_t)row, below;
-    uint64_t first = expected(e, OBC_LAYER_FIRST, row), rest = expected(e, OBC_LAYER_REST, row), bits;
-    uint64_t have = quota > e->spent ? quota - e->spent : 0u;
-    uint8_t low = 0, high = OBC_MAX_INDEX;
+    uint32_t share = 128u + 128u * row / rows;
+    uint64_t have = quota > e->spent ? quota - e->spent : 0u, cost, bits, unspent;
+    uint8_t late;
+    e->weight += OBC_ROW;
+    cost = ((uint64_t)e->cost * ((share << 8) / e->weight) >> 10) +
+           ((uint64_t)OBC_USUAL_COST * e->usual * (256u - share) >> 14);
     have = have * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / (e->config.packet_size + parity_share(e));
-    rest *= left + (row > 0u);
-    while (low < high) { /* the finest index at which what is to come fits */
-        uint8_t middle = (uint8_t)((low + high) / 2);
-        if (bits_at(middle, first * left, rest) > have) {
-            low = (uint8_t)(middle + 1);
-        } else {
-            high = middle;
-        }
-    }
-    e->target = low;
-    e->finer = OBC_CLOSE_FINER;
-    if (e->opened && 256u * left < OBC_LATE_ROWS * rows &&
-        bits_at(e->last_index, first * left, rest) + (uint64_t)OBC_UNUSED * quota / 256u < have) {
-        e->finer = OBC_LATE_FINER;
-    }
+    have = have * (256u * rows - OBC_CAUTION * left) / rows;
+    unspent = set_target(e, left, left + (row > 0u), share, (uint32_t)((cost << 8) / obc_fall(OBC_MAX_INDEX)), have);
+    late = 256u * left < OBC_LATE_ROWS * rows && unspent > (uint64_t)OBC_UNUSED * quota;
+    e->finer = late ? OBC_LATE_FINER : OBC_CLOSE_FINER;
+    e->held = late || unspent > (uint64_t)OBC_MUCH * quota ? 0u : 8u * OBC_CLOSE_BYTES;
     below = least(e, row);
-    bits = first * (left - 1u) / obc_fall(OBC_LAYER_FIRST, low);
+    bits = cost * (left - 1u) / obc_fall(e->target);
     bits = bits > below ? bits : below;
     e->reserve = with_packets(e, bits < quota ? (uint32_t)bits : quota);
     e->least = 2u * with_packets(e, below + (uint32_t)e->plane[0].columns * OBC_LEAST_ROW / 2u);
+    forget(e);
 }

@@ -3,43 +3,51 @@
 
 #include "obc_internal.h"
 
-/* What the first latents around foretell of latents 2 to 8. */
-static void predict(const obc_encoder *e, const obc_plane *plane, uint16_t row, uint16_t x, int16_t *prediction) {
-    uint16_t north = (uint16_t)(row > 0u ? row - 1u : 0u);
-    uint16_t south = (uint16_t)(row + 1u < plane->rows ? row + 1u : row);
-    uint16_t west = (uint16_t)(x > 0u ? x - 1u : 0u), east = (uint16_t)(x + 1u < plane->columns ? x + 1u : x);
-    const int16_t *above = e->first[north % 3u] + plane->base, *own = e->first[row % 3u] + plane->base;
-    const int16_t *below = e->first[south % 3u] + plane->base;
-    int16_t around[8];
-    uint32_t k;
-    around[0] = above[west];
-    around[1] = above[x];
-    around[2] = above[east];
-    around[3] = own[west];
-    around[4] = own[east];
-    around[5] = below[west];
-    around[6] = below[x];
-    around[7] = below[east];
+typedef struct { /* first latents of a row of blocks and of its neighbours */
+    const int16_t *above, *own, *below;
+    uint32_t last; /* column */
+} surroundings;
+
+static surroundings surroundings_of(const obc_encoder *e, const obc_plane *plane, uint16_t row) {
+    uint32_t north = row > 0u ? row - 1u : 0u, south = row + 1u < plane->rows ? row + 1u : row;
+    surroundings s;
+    s.above = e->first[north % 3u] + plane->base;
+    s.own = e->first[row % 3u] + plane->base;
+    s.below = e->first[south % 3u] + plane->base;
+    s.last = plane->columns - 1u;
+    return s;
+}
+
 #if OBC_DSP
-    {
-        uint32_t pair[4];
-        memcpy(pair, around, sizeof pair);
-        for (k = 0; k < OBC_UNITS; k++) {
-            int32_t sum = 128 + obc_prediction_own[k] * own[x];
-            sum = __smlad((int16x2_t)pair[0], (int16x2_t)obc_prediction[k][0], sum);
-            sum = __smlad((int16x2_t)pair[1], (int16x2_t)obc_prediction[k][1], sum);
-            sum = __smlad((int16x2_t)pair[2], (int16x2_t)obc_prediction[k][2], sum);
-            sum = __smlad((int16x2_t)pair[3], (int16x2_t)obc_prediction[k][3], sum);
-            prediction[k] = obc_clamp16(sum >> 8);
-        }
+
+static inline int16x2_t pair(int16_t low, int16_t high) {
+    return (int16x2_t)((uint32_t)(uint16_t)low | (uint32_t)(uint16_t)high << 16);
+}
+
+#endif
+
+/* What the first latents around foretell of latents 2 to 8. */
+static inline void predict(const surroundings *s, uint32_t x, int16_t *prediction) {
+    uint32_t west = x > 0u ? x - 1u : 0u, east = x < s->last ? x + 1u : x, k;
+    int32_t own = s->own[x];
+#if OBC_DSP
+    int16x2_t a = pair(s->above[west], s->above[x]), b = pair(s->above[east], s->own[west]);
+    int16x2_t c = pair(s->own[east], s->below[west]), d = pair(s->below[x], s->below[east]);
+    for (k = 0; k < OBC_UNITS; k++) {
+        int32_t sum = 128 + obc_prediction_own[k] * own;
+        sum = __smlad(a, (int16x2_t)obc_prediction[k][0], sum);
+        sum = __smlad(b, (int16x2_t)obc_prediction[k][1], sum);
+        sum = __smlad(c, (int16x2_t)obc_prediction[k][2], sum);
+        sum = __smlad(d, (int16x2_t)obc_prediction[k][3], sum);
+        prediction[k] = (int16_t)__builtin_arm_ssat(sum >> 8, 16); /* __ssat() does not pass -Wconversion */
     }
 #else
     for (k = 0; k < OBC_UNITS; k++) {
-        int32_t sum = 128 + obc_prediction[k][8] * own[x];
-        uint32_t i;
-        for (i = 0; i < 8u; i++) {
-            sum += obc_prediction[k][i] * around[i];
-        }
+        const int16_t *m = obc_prediction[k];
+        int32_t sum = 128 + m[8] * own;
+        sum += m[0] * s->above[west] + m[1] * s->above[x] + m[2] * s->above[east];
+        sum += m[3] * s->own[west] + m[4] * s->own[east];
+        sum += m[5] * s->below[west] + m[6] * s->below[x] + m[7] * s->below[east];
         prediction[k] = obc_clamp16(sum >> 8);
     }
 #endif
@@ -116,18 +124,15 @@ static void restore_count(obc_encoder *e, const obc_slot *slot, const obc_run *r
 
 static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, const uint16_t *words, const uint32_t *shape,
                       int16_t (*rest)[7], uint8_t blocks, uint8_t *old) {
-    uint8_t *count = e->count[run->parity] + run->column;
-    uint32_t at = slot->next - slot->begin;
-    uint8_t column = (uint8_t)(slot->next % run->width);
-    uint8_t west = (uint8_t)(column > 0u && at >= 1u ? count[(column - 1u) * run->across] : 0u);
-    uint8_t last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
-    uint8_t symbol = signs(shape, last), context, i, x = column;
+    uint8_t *row = e->count[run->parity] + run->column, *end_of_row = row + (run->width - 1u) * run->across, *own;
+    uint32_t at = slot->next - slot->begin, column = slot->next % run->width, i;
+    uint32_t north = at < run->width ? run->width - at : 0u; /* from this block on, the one above is in the section */
+    uint8_t *begin = row + column * run->across;
+    uint8_t west = column > 0u && at > 0u ? *(begin - run->across) : 0, last = blocks < OBC_QUAD ? blocks : OBC_QUAD;
+    uint8_t symbol = signs(shape, last), context;
     uint32_t activity = 2u * west;
-    for (i = 0; i < last; i++) {
-        if (at + i >= run->width && i < run->width) {
-            activity += count[x * run->across];
-        }
-        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
+    for (i = 0, own = begin; i < last && i < run->width; i++, own = own == end_of_row ? row : own + run->across) {
+        activity += i >= north ? *own : 0u;
     }
     activity = activity < sizeof obc_quad_context ? activity : sizeof obc_quad_context - 1u;
     context = (uint8_t)(2u * obc_quad_context[activity] + (west > 0u));
@@ -144,19 +149,16 @@ static uint8_t code_quads(obc_encoder *e, obc_slot *slot, const obc_run *run, co
         }
     }
     obc_put_word(slot, words[OBC_QUAD_BASE + context * OBC_QUAD_SYMBOLS + symbol]);
-    x = column;
-    for (i = 0; i < last; i++) {
-        uint8_t *own = &count[x * run->across];
+    for (i = 0, own = begin; i < last; i++, own = own == end_of_row ? row : own + run->across) {
         old[i] = *own;
         if (shape[i]) {
-            uint32_t near = at + i >= run->width ? *own : 0u;
-            if (x > 0u && at + i >= 1u) {
+            uint32_t near = i >= north ? *own : 0u;
+            if (own != row && at + i > 0u) {
                 near += *(own - run->across);
             }
             code_block(slot, words, rest[i], shape[i], near >= OBC_MASK_LEVEL);
         }
         *own = activity_of(shape[i]);
-        x = (uint8_t)(x + 1u < run->width ? x + 1u : 0u);
     }
     return last;
 }
@@ -166,6 +168,8 @@ typedef struct { /* how latents 2 to 8 are quantised in a packet */
     uint32_t zero[OBC_UNITS]; /* what is smaller becomes 0: at the target's step, where that is coarser */
     uint64_t worth;           /* of a bit, times 256 */
 } quantiser;
+
+enum { NONZERO = 1 << 16 }; /* counts latents above the count of their bits */
 
 static void quantiser_of(const obc_encoder *e, const obc_slot *slot, uint8_t plane, quantiser *quant) {
     uint8_t index = obc_plane_index(slot->index, plane), k;
@@ -183,33 +187,33 @@ static void quantiser_of(const obc_encoder *e, const obc_slot *slot, uint8_t pla
 /* Quantise latents 2 to 8 of a candidate; their shape, 0 when they are not worth their bits. */
 static uint32_t quantise(const int16_t *latents, const int16_t *prediction, const quantiser *quant, int16_t *q) {
     int64_t gain = 0;
-    uint32_t bits = 4, mask = 0, signs_of = 0, nonzero = 0, largest = 0;
+    uint32_t bits = 4, mask = 0, signs_of = 0, nonzero;
     uint8_t k;
     for (k = 0; k < OBC_UNITS; k++) {
-        int32_t z = latents[k], left = z - prediction[k];
+        int32_t z = latents[k], left = z - prediction[k], coded = 0;
         uint32_t far = obc_distance(left, 0), m;
-        q[k] = 0;
         if (far >= quant->zero[k] && (m = (far + quant->offset[k]) / quant->step[k]) > 0u) {
             uint32_t sign = left < 0;
-            bits += 2u * obc_bit_length(m);
+            bits += 2u * obc_bit_length(m) + NONZERO;
             mask |= 1u << k;
             signs_of = signs_of << 1 | sign;
-            nonzero++;
-            largest |= m;
-            q[k] = (int16_t)(sign ? -(int32_t)m : (int32_t)m);
-            left -= q[k] * quant->step[k];
+            coded = sign ? -(int32_t)m : (int32_t)m;
+            left -= coded * quant->step[k];
         }
+        q[k] = (int16_t)coded;
         gain += (int64_t)(z - left) * (z + left); /* the squares' difference */
     }
+    nonzero = bits / NONZERO;
+    bits %= NONZERO;
     if (gain <= (int64_t)((quant->worth * bits) >> 8)) {
         return 0;
     }
-    return mask | (largest > 1u ? SHAPE_LARGE : 0u) | (nonzero + 1u) << SHAPE_COUNT | signs_of << SHAPE_SIGNS;
+    return mask | (bits > 4u + 2u * nonzero ? SHAPE_LARGE : 0u) | (nonzero + 1u) << SHAPE_COUNT | signs_of << SHAPE_SIGNS;
 }
 
 /* Block `n` of a stripe: from the row at hand or from those that wait. Its latents; 0 when it is no candidate. */
-static uint8_t fetch(const obc_encoder *e, const obc_place *at, uint32_t n, uint32_t row_first, int16_t *prediction,
-                     const int16_t **latents) {
+static inline uint8_t fetch(const obc_encoder *e, const obc_place *at, const surroundings *around, uint32_t n,
+                            uint32_t row_first, int16_t *prediction, const int16_t **latents) {
     const obc_waiting *w = &e->waiting[at->plane][at->phase];
     uint32_t x;
     if (n < row_first) {
@@ -223,19 +227,20 @@ static uint8_t fetch(const obc_encoder *e, const obc_place *at, uint32_t n, uint
     if (!e->candidate[at->row & 1u][x]) {
         return 0;
     }
-    predict(e, &e->plane[at->plane], at->row, (uint16_t)(x - e->plane[at->plane].base), prediction);
+    predict(around, x - e->plane[at->plane].base, prediction);
     return 1;
 }
 
 /* Keep the blocks of a quad that reaches into the next row. */
 static void keep_waiting(obc_encoder *e, const obc_place *at, uint32_t begin, uint32_t row_first) {
     obc_waiting *w = &e->waiting[at->plane][at->phase];
+    surroundings around = surroundings_of(e, &e->plane[at->plane], at->row);
     uint32_t n, end = row_first + at->run.width;
     uint8_t kept = 0;
     for (n = begin; n < end; n++, kept++) {
         int16_t prediction[7];
         const int16_t *latents;
-        w->candidate[kept] = fetch(e, at, n, row_first, prediction, &latents);
+        w->candidate[kept] = fetch(e, at, &around, n, row_first, prediction, &latents);
         if (w->candidate[kept]) {
             memmove(w->latents[kept], latents, sizeof w->latents[kept]);
             memcpy(w->prediction[kept], prediction, sizeof prediction);
@@ -268,12 +273,16 @@ uint8_t obc_code_rest_row(obc_encoder *e, obc_slot *slot, const obc_place *at) {
         uint32_t allowed = obc_rate_room(e, OBC_LAYER_REST);
         uint32_t shape[OBC_RUN_BLOCKS], n, spent = 0;
         uint8_t i = 0;
+        surroundings around = surroundings_of(e, &e->plane[at->plane], at->row);
         quantiser quant;
         quantiser_of(e, slot, at->plane, &quant);
         for (n = slot->next; n < end; n++, i++) {
             int16_t prediction[OBC_UNITS];
             const int16_t *latents;
-            shape[i] = fetch(e, at, n, row_first, prediction, &latents) ? quantise(latents, prediction, &quant, e->scratch[i]) : 0u;
+            shape[i] = 0;
+            if (fetch(e, at, &around, n, row_first, prediction, &latents)) {
+                shape[i] = quantise(latents, prediction, &quant, e->scratch[i]);
+            }
         }
         i = 0;
         while (slot->next < end) {

@@ -17,8 +17,8 @@ uint32_t obc_logarithm(uint64_t value) {
     return n + i - 1u;
 }
 
-uint32_t obc_fall(uint8_t layer, uint32_t index) {
-    return (uint32_t)obc_power(layer == OBC_LAYER_FIRST ? 13u * index / 32u : 3u * index / 2u);
+uint32_t obc_fall(uint32_t index) {
+    return (uint32_t)obc_power(13u * index / 32u);
 }
 
 uint8_t obc_plane_index(uint8_t index, uint8_t plane) {
