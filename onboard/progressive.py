@@ -45,8 +45,7 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, h
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-SHOWN_BETTER = 1.1  # what the ground makes of a base beyond what it makes of layer 2: squared errors, with the net
-LIKELY = 1.06  # the same as some bands tell it, to a few per cent: from here on the whole picture is asked
+LIKELY = 0.97  # squared errors, of which some bands tell the ratio to a few per cent: from here on the whole is asked
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
 SURVEYED_BLOCKS = 1 << 12  # counted of its bands
@@ -245,7 +244,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     found = fit_shot(job, budget)
     if found is not None:
         shot, step = found
-        if alone is not None and base_error(job, alone) <= SHOWN_BETTER * shot.error(step):
+        if alone is not None and base_error(job, alone) <= shot.error(step):
             return alone
         start = find_grain(shot.bits_of, 8 * shot.room(AIM * budget), step)
         packets, size = spend(budget, start, shot.bits_of, shot.packets, job.size)
