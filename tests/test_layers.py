@@ -234,7 +234,7 @@ def test_the_operators_loop_on_the_command_line(tmp_path, capsys) -> None:  # ty
     picture = texture(120, 160)
     source, preview, more, out = (str(tmp_path / n) for n in ("in.png", "p.obp", "r.obp", "out.png"))
     write_bytes(source, encode_picture(source, picture, {}))
-    assert cli.main(["--preview", source, "--budget", "600", "-o", preview, "-q"]) == 0
+    assert cli.main(["--preview", source, "--quality", "30", "-o", preview, "-q"]) == 0
     args = ["--refine", source, "--base", preview, "--roi", "40,40,48,32", "--budget", "3kB", "-o", more, "--json"]
     assert cli.main(args) == 0
     made = json.loads(capsys.readouterr().out)[0]
