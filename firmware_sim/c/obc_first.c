@@ -148,7 +148,8 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     room = obc_packet_room(slot);
     allowed = obc_rate_room(e, OBC_LAYER_FIRST);
     column = begin = (uint8_t)(slot->next - row_first);
-    near = obc_wider_step(e, index, at->plane, 0) * (e->config.quota ? OBC_NEAR_QUOTA : OBC_NEAR) >> 8;
+    near = obc_unit_step(obc_coarser_index(e, index, at->plane), 0);
+    near = near * (e->config.quota ? OBC_NEAR_QUOTA : OBC_NEAR) >> 8;
     quantise_row(e, run, begin, slot->next - slot->begin, first, step, near, &row);
     while (column < run->width) {
         symbol s;

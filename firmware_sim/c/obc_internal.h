@@ -116,10 +116,12 @@ uint32_t obc_logarithm(uint64_t value);
 uint32_t obc_fall(uint32_t index);
 /* The index that holds for a plane. */
 uint8_t obc_plane_index(uint8_t index, uint8_t plane);
+/* The same, or the target's if that is coarser: what is closer than its step to the prediction may become 0. */
+uint8_t obc_coarser_index(const obc_encoder *e, uint8_t plane_index, uint8_t plane);
 /* The step of a unit, in sixteenths. */
-uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit);
-/* The same, or the target's step if that is coarser: what is closer than that to its prediction may become 0. */
-uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane, uint8_t unit);
+static inline uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit) {
+    return (uint16_t)(((uint32_t)obc_step[plane_index] * obc_gain[unit] + 32u) >> 6);
+}
 /* Code words of the table set. */
 const uint16_t *obc_words_of(uint8_t plane_index);
 
