@@ -4,7 +4,7 @@
 #include "obc_internal.h"
 
 /* Blocks that are measured at a time: one where memory is short, many where loops over lines become vectors. */
-#if UINTPTR_MAX > 0xFFFFFFFFu
+#if OBC_LARGE
 enum { AT_ONCE = 64 };
 #else
 enum { AT_ONCE = 1 };
@@ -108,7 +108,7 @@ static inline int32_t first_sum(const uint8_t *pixels, size_t stride) {
     return sum;
 }
 
-#if UINTPTR_MAX > 0xFFFFFFFFu
+#if OBC_LARGE
 
 /* The energy of the means of 2x2 of 8x8 samples and the samples' sum over the first unit, of blocks in a row. Loops over
  * whole lines become vector instructions: pairs are read as halfwords, whose bytes may be added in any order. */

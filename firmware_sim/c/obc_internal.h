@@ -8,8 +8,15 @@
 #include <arm_acle.h>
 #endif
 
-/* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
+/* 1: memory is plentiful, loops become vector instructions, and jumps that go by chance cost more than what they skip. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
+#define OBC_LARGE 1
+#else
+#define OBC_LARGE 0
+#endif
+
+/* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
+#if OBC_LARGE
 typedef int16_t obc_weight;
 #else
 typedef int8_t obc_weight;
@@ -137,7 +144,12 @@ void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index)
 /* shared arithmetic */
 
 static inline uint32_t obc_distance(int32_t a, int32_t b) {
+#if OBC_LARGE
+    int32_t far = a - b, sign = far >> 31;
+    return (uint32_t)((far ^ sign) - sign);
+#else
     return (uint32_t)(a < b ? b - a : a - b);
+#endif
 }
 
 /* Bits of a number above 0. */
