@@ -221,15 +221,18 @@ OBC_STAGE static void analyse_first(obc_encoder *e, uint8_t plane, uint32_t begi
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
     while (begin < end) {
-        int32_t energy[AT_ONCE], a[AT_ONCE];
+        int32_t left[AT_ONCE], a[AT_ONCE]; /* `left`: the energy at first */
         uint32_t count = end - begin < AT_ONCE ? end - begin : AT_ONCE, i;
-        measure(pixels, stride, count, energy, a);
-        for (i = 0; i < count; i++, begin++) {
-            int32_t left = left_by_g1(energy[i], a[i]);
-            first[begin] = latent(a[i], 0);
-            candidate[begin] = left > floor;
-            if (plane == 0u) {
-                count_detail(e, left);
+        measure(pixels, stride, count, left, a);
+        for (i = 0; i < count; i++) {
+            left[i] = left_by_g1(left[i], a[i]);
+            first[begin + i] = latent(a[i], 0);
+            candidate[begin + i] = left[i] > floor;
+        }
+        begin += count;
+        if (plane == 0u) { /* in a loop of its own, so that the other becomes vector instructions */
+            for (i = 0; i < count; i++) {
+                count_detail(e, left[i]);
             }
         }
         pixels += OBC_BLOCK * count;
