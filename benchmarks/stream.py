@@ -2,7 +2,7 @@
 
     python -m benchmarks.stream quota [--data DIR]          # all 8-bit pictures of the bench folder, kept in results/
     python -m benchmarks.stream quota --images DIR [DIR...] # of other folders: constants are tuned on training pictures
-    python -m benchmarks.stream speed [--data DIR]
+    python -m benchmarks.stream speed [--data DIR]          # kept in results/ too
 
 The C encoder makes the packets, which are those of `onboard-compress --stream`. Both have scale 1, interleave 1 and
 packets of 200 bytes. The two-pass encoder gets the bytes that the stream used; "two layers" is the same without its
@@ -36,6 +36,8 @@ SMALLEST = 256  # pixels of the shorter side
 OPTIMISE = ("-O3", "-march=native")
 BOTH = {"packet_size": PACKET, "scale": 1, "interleave": 1}
 REFERENCE_SIDE = 512
+REPORT = RESULTS / "stream.md"
+SPEED = "\n## Speed\n\n"  # what begins the part of the report that `speed` writes
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,8 @@ def quota(options: argparse.Namespace) -> None:
     text = summary(rows)
     print(text)
     if not options.images:
-        (RESULTS / "stream.md").write_text(
-            f"# The single-pass mode\n\n{(__doc__ or '').split(chr(10) * 2, 2)[2]}\n{text}\n"
-        )
+        report = f"# The single-pass mode\n\n{(__doc__ or '').split(chr(10) * 2, 2)[2]}\n{text}\n"
+        REPORT.write_text(report + "".join(REPORT.read_text().partition(SPEED)[1:]))
 
 
 def summary(rows: list[Row]) -> str:
@@ -170,8 +171,12 @@ def speed(options: argparse.Namespace) -> None:
 
     onboard = codec()
     big = data_folder(options.data) / "big"
-    print(f"C encoder at {' '.join(OPTIMISE)}, {BPP} bits per pixel; more than 1: the C encoder is faster")
-    print("| picture | C encoder ms | runtime ms | runtime / C encoder |\n|---|---:|---:|---:|")
+    lines = [
+        f"C encoder at {' '.join(OPTIMISE)}, {BPP} bits per pixel, processor time; above 1 the C encoder is faster.",
+        "",
+        "| picture | C encoder ms | runtime ms | runtime / C encoder |",
+        "|---|---:|---:|---:|",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         encode = Stream(Path(folder), 4096)
         for name in ("caliterra_gray_4000x3000.png", "caliterra_rgb_4000x3000.webp"):
@@ -181,13 +186,15 @@ def speed(options: argparse.Namespace) -> None:
             theirs = partial(onboard.compress, picture, quality=quality, **BOTH)
             room = np.empty(len(data) * 2, np.uint8)
             ours, peer, ratio = pairs(partial(encode.whole, picture, index, room), theirs)
-            print(f"| {name} | {ours:.1f} | {peer:.1f} | {ratio:.2f} |")
+            lines.append(f"| {name} | {ours:.1f} | {peer:.1f} | {ratio:.2f} |")
         part = np.ascontiguousarray(read(big / "caliterra_gray_4000x3000.png")[:REFERENCE_SIDE, :REFERENCE_SIDE])
         theirs = partial(_reference, part, quality)
         ours, peer, ratio = pairs(partial(encode.whole, part, index, room), theirs, 1)
-        print(
-            f"| {REFERENCE_SIDE}x{REFERENCE_SIDE} of it; --stream in Python | {ours:.2f} | {peer:.1f} | {ratio:.0f} |"
-        )
+        side = f"{REFERENCE_SIDE}x{REFERENCE_SIDE}"
+        lines.append(f"| {side} of the grey one; --stream in Python | {ours:.2f} | {peer:.1f} | {ratio:.0f} |")
+    text = "\n".join(lines)
+    print(text)
+    REPORT.write_text(REPORT.read_text().partition(SPEED)[0] + f"{SPEED}{text}\n")
 
 
 def _reference(picture: np.ndarray, quality: float) -> list[bytes]:

@@ -99,7 +99,7 @@ def header(model: Model) -> str:
         _define("DEAD_ZONE", model.dead_zone),
         _define("PRICE", model.price),
         f"#define OBC_NORM UINT64_C({model.norm})\n",
-        _table("uint32_t obc_crc_nibble[16]", map(_crc_nibble, range(16))),
+        _table("uint32_t obc_crc[2][16]", np.array([[_crc_byte(n << shift) for n in range(16)] for shift in (0, 4)])),
         _table("uint16_t obc_step[OBC_MAX_INDEX + 1]", wire.STEPS),
         _table("uint8_t obc_usual_detail[OBC_HALVES]", stream_rate.USUAL_DETAIL),
         _table("uint8_t obc_set_limits[2]", model.set_limits),
@@ -162,8 +162,8 @@ def _pairs(values: np.ndarray) -> np.ndarray:
     return halves[:, 0::2] | halves[:, 1::2] << 16
 
 
-def _crc_nibble(n: int) -> int:
-    """Step of the reflected CRC-32 (ISO-HDLC) for four bits."""
-    for _ in range(4):
+def _crc_byte(n: int) -> int:
+    """Step of the reflected CRC-32 (ISO-HDLC) for eight bits."""
+    for _ in range(8):
         n = n >> 1 ^ (0xEDB88320 if n & 1 else 0)
     return n

@@ -3,6 +3,13 @@
 
 #include "obc_internal.h"
 
+/* Blocks that are measured at a time: one where memory is short, many where loops over lines become vectors. */
+#if OBC_LARGE
+enum { AT_ONCE = 64 };
+#else
+enum { AT_ONCE = 1 };
+#endif
+
 #if OBC_DSP
 
 typedef struct { /* four samples minus 128 as halfwords: 0 and 2, 1 and 3 */
@@ -26,21 +33,22 @@ static inline int32_t add_four(four x, const uint32_t *w, int32_t sum) {
 }
 
 /* The energy of the means of 2x2 of 8x8 samples and, in `a`, the samples' sum over the first unit. */
-static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
+static inline void measure(const uint8_t *pixels, size_t stride, uint32_t count, int32_t *energy, int32_t *a) {
     const uint32_t *w = obc_weights[0];
-    int32_t energy = 0, sum = 0;
+    int32_t squares = 0, sum = 0;
     uint32_t y, i;
+    (void)count;
     __asm__("" : "+r"(w)); /* else the compiler takes weights from its code, where a load brings one word and not two */
     for (y = 0; y < OBC_BLOCK; y += 2u, pixels += 2u * stride, w += OBC_BLOCK) {
         for (i = 0; i < OBC_BLOCK / 2u; i += 2u) {
             four upper = load_four(pixels + 2u * i), lower = load_four(pixels + stride + 2u * i);
             int16x2_t sums = __sadd16(__sadd16(upper.even, upper.odd), __sadd16(lower.even, lower.odd));
-            energy = __smlad(sums, sums, energy);
+            squares = __smlad(sums, sums, squares);
             sum = add_four(lower, w + OBC_BLOCK / 2 + i, add_four(upper, w + i, sum));
         }
     }
     *a = sum;
-    return energy >> 2;
+    *energy = squares >> 2;
 }
 
 /* Four samples by the weights of units 2 to 8: samples are read once, and the sums stay in registers. */
@@ -87,65 +95,67 @@ static inline int32_t product(const obc_weight *d, const obc_weight *w) {
     return sum;
 }
 
-#if UINTPTR_MAX > 0xFFFFFFFFu
-
-/* The energy of the means of 2x2 of 8x8 samples, in a form that becomes vector instructions: pairs are read as
- * halfwords, whose bytes may be added in any order. */
-static inline int32_t energy_of(const uint8_t *pixels, size_t stride) {
-    enum { PAIRS = OBC_BLOCK / 2 };
-    uint16_t pair[OBC_BLOCK * PAIRS];
-    int16_t sums[PAIRS * PAIRS];
-    int32_t energy = 0;
+/* The samples' sum over the first unit. */
+static inline int32_t first_sum(const uint8_t *pixels, size_t stride) {
+    const obc_weight *w = obc_weights[0];
+    int32_t sum = 0;
     uint32_t y, i;
-    for (y = 0; y < OBC_BLOCK; y++, pixels += stride) {
-        memcpy(pair + PAIRS * y, pixels, OBC_BLOCK);
-    }
-    for (i = 0; i < OBC_BLOCK * PAIRS; i++) {
-        pair[i] = (uint16_t)((pair[i] & 255u) + (pair[i] >> 8));
-    }
-    for (y = 0; y < PAIRS; y++) {
-        for (i = 0; i < PAIRS; i++) {
-            sums[PAIRS * y + i] = (int16_t)(pair[OBC_BLOCK * y + i] + pair[OBC_BLOCK * y + PAIRS + i] - 512);
+    for (y = 0; y < OBC_BLOCK; y++, pixels += stride, w += OBC_BLOCK) {
+        for (i = 0; i < OBC_BLOCK; i++) {
+            sum += (pixels[i] - 128) * w[i];
         }
     }
-    for (i = 0; i < PAIRS * PAIRS; i++) {
-        energy += sums[i] * sums[i];
+    return sum;
+}
+
+#if OBC_LARGE
+
+/* The energy of the means of 2x2 of 8x8 samples and the samples' sum over the first unit, of blocks in a row. Loops over
+ * whole lines become vector instructions: pairs are read as halfwords, whose bytes may be added in any order. */
+static inline void measure(const uint8_t *restrict pixels, size_t stride, uint32_t count, int32_t *restrict energy,
+                           int32_t *restrict a) {
+    enum { PAIRS = OBC_BLOCK / 2 };
+    int32_t squares[AT_ONCE * PAIRS] = {0};
+    uint32_t y, i;
+    for (y = 0; y < OBC_BLOCK; y += 2u) {
+        const uint8_t *line = pixels + y * stride;
+        for (i = 0; i < count * PAIRS; i++) {
+            uint16_t upper, lower;
+            int16_t sum;
+            memcpy(&upper, line + 2u * i, sizeof upper);
+            memcpy(&lower, line + stride + 2u * i, sizeof lower);
+            sum = (int16_t)((upper & 255) + (upper >> 8) + (lower & 255) + (lower >> 8) - 512);
+            squares[i] += sum * sum;
+        }
     }
-    return energy >> 2;
+    for (i = 0; i < count; i++) {
+        const int32_t *of = squares + PAIRS * i;
+        energy[i] = (of[0] + of[1] + of[2] + of[3]) >> 2;
+    }
+    for (i = 0; i < count; i++) {
+        a[i] = first_sum(pixels + OBC_BLOCK * i, stride);
+    }
 }
 
 #else
 
-/* The energy of the means of 2x2 of 8x8 samples. */
-static inline int32_t energy_of(const uint8_t *pixels, size_t stride) {
-    int32_t energy = 0;
+/* The energy of the means of 2x2 of 8x8 samples and the samples' sum over the first unit. */
+static inline void measure(const uint8_t *pixels, size_t stride, uint32_t count, int32_t *energy, int32_t *a) {
+    int32_t squares = 0;
     uint32_t y, i;
+    (void)count;
+    *a = first_sum(pixels, stride);
     for (y = 0; y < OBC_BLOCK; y += 2u, pixels += 2u * stride) {
         const uint8_t *lower = pixels + stride;
         for (i = 0; i < OBC_BLOCK; i += 2u) {
             int32_t sums = pixels[i] + pixels[i + 1u] + lower[i] + lower[i + 1u] - 512;
-            energy += sums * sums;
+            squares += sums * sums;
         }
     }
-    return energy >> 2;
+    *energy = squares >> 2;
 }
 
 #endif
-
-/* The energy and, in `a`, the samples' sum over the first unit. */
-static inline int32_t measure(const uint8_t *pixels, size_t stride, int32_t *a) {
-    const obc_weight *w = obc_weights[0];
-    const uint8_t *line = pixels;
-    int32_t sum = 0;
-    uint32_t y, i;
-    for (y = 0; y < OBC_BLOCK; y++, line += stride, w += OBC_BLOCK) {
-        for (i = 0; i < OBC_BLOCK; i++) {
-            sum += (line[i] - 128) * w[i];
-        }
-    }
-    *a = sum;
-    return energy_of(pixels, stride);
-}
 
 /* Sums over units 2 to 8. */
 static void project(const uint8_t *pixels, size_t stride, int32_t *a) {
@@ -210,13 +220,22 @@ OBC_STAGE static void analyse_first(obc_encoder *e, uint8_t plane, uint32_t begi
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
-    for (; begin < end; begin++, pixels += OBC_BLOCK) {
-        int32_t a, energy = measure(pixels, stride, &a), left = left_by_g1(energy, a);
-        first[begin] = latent(a, 0);
-        candidate[begin] = left > floor;
-        if (plane == 0u) {
-            count_detail(e, left);
+    while (begin < end) {
+        int32_t left[AT_ONCE], a[AT_ONCE]; /* `left`: the energy at first */
+        uint32_t count = end - begin < AT_ONCE ? end - begin : AT_ONCE, i;
+        measure(pixels, stride, count, left, a);
+        for (i = 0; i < count; i++) {
+            left[i] = left_by_g1(left[i], a[i]);
+            first[begin + i] = latent(a[i], 0);
+            candidate[begin + i] = left[i] > floor;
         }
+        begin += count;
+        if (plane == 0u) { /* in a loop of its own, so that the other becomes vector instructions */
+            for (i = 0; i < count; i++) {
+                count_detail(e, left[i]);
+            }
+        }
+        pixels += OBC_BLOCK * count;
     }
 }
 

@@ -68,8 +68,8 @@ static inline void average_colour(const camera *c, uint32_t x, uint32_t y, uint3
 }
 
 /* Samples of a row that are converted at a time: few where memory is short, many where loops become vectors. */
-#if UINTPTR_MAX > 0xFFFFFFFFu
-enum { TILE = 256 };
+#if OBC_LARGE
+enum { TILE = 512 };
 #else
 enum { TILE = 32 };
 #endif

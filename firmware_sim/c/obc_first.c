@@ -13,7 +13,22 @@ static uint8_t context_of(uint32_t total) {
 
 static int32_t median(int32_t west, int32_t north, int32_t corner) {
     int32_t low = west < north ? west : north, high = west < north ? north : west;
+#if OBC_LARGE
+    int32_t plane = west + north - corner;
+    return plane < low ? low : (plane > high ? high : plane);
+#else
     return corner >= high ? low : (corner <= low ? high : west + north - corner);
+#endif
+}
+
+/* One context is two, by how much the neighbours lean to one side. */
+static inline uint8_t split(uint8_t context, int32_t lean) {
+#if OBC_LARGE
+    return (context == OBC_FIRST_SPLIT) & (obc_distance(lean, 0) >= OBC_STRONG_LEAN) ? OBC_FIRST_STRONG : context;
+#else
+    return context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN) ? OBC_FIRST_STRONG
+                                                                                                : context;
+#endif
 }
 
 /* A latent closer to its prediction than `zero` becomes that, any other the nearest multiple of `step`. */
@@ -43,7 +58,7 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
     z += begin * across;
     for (column = begin; column < width; column++, at++) {
         uint8_t has_west = column > 0u && at >= 1u, context;
-        int32_t prediction = west, lean = 0, q;
+        int32_t prediction = west, lean = 0, q, turn;
         uint32_t size;
         if (at > width && has_west && column + 1u < width) { /* nearly always: all neighbours are at hand */
             int32_t north = above[0], corner = above[-across];
@@ -80,14 +95,13 @@ static void quantise_row(const obc_encoder *e, const obc_run *run, uint8_t begin
             lean = 2 * (has_west ? west : north) + north + north_east - 4 * prediction;
             context = context_of(6u * total / terms);
         }
-        if (context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN)) {
-            context = OBC_FIRST_STRONG;
-        }
+        context = split(context, lean);
         q = quantise(*z, prediction, step, zero);
+        turn = -(int32_t)(lean < 0);
         size = obc_distance(q, prediction);
         row->context[column] = context;
         row->q[column] = (int16_t)q;
-        row->residual[column] = (int16_t)(lean < 0 ? prediction - q : q - prediction);
+        row->residual[column] = (int16_t)(((q - prediction) ^ turn) - turn); /* the negative one if `turn` is -1 */
         row->size[column] = (uint8_t)(west_size = size < 31u ? size : 31u);
         west = q;
         z += across;
@@ -148,7 +162,8 @@ uint8_t obc_code_first_row(obc_encoder *e, obc_slot *slot, const obc_place *at) 
     room = obc_packet_room(slot);
     allowed = obc_rate_room(e, OBC_LAYER_FIRST);
     column = begin = (uint8_t)(slot->next - row_first);
-    near = obc_wider_step(e, index, at->plane, 0) * (e->config.quota ? OBC_NEAR_QUOTA : OBC_NEAR) >> 8;
+    near = obc_unit_step(obc_coarser_index(e, index, at->plane), 0);
+    near = near * (e->config.quota ? OBC_NEAR_QUOTA : OBC_NEAR) >> 8;
     quantise_row(e, run, begin, slot->next - slot->begin, first, step, near, &row);
     while (column < run->width) {
         symbol s;

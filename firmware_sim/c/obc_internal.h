@@ -8,8 +8,15 @@
 #include <arm_acle.h>
 #endif
 
-/* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
+/* 1: memory is plentiful, loops become vector instructions, and jumps that go by chance cost more than what they skip. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
+#define OBC_LARGE 1
+#else
+#define OBC_LARGE 0
+#endif
+
+/* Samples and weights of plain C: as small as can be, but for machines whose vector instructions multiply halfwords. */
+#if OBC_LARGE
 typedef int16_t obc_weight;
 #else
 typedef int8_t obc_weight;
@@ -116,10 +123,12 @@ uint32_t obc_logarithm(uint64_t value);
 uint32_t obc_fall(uint32_t index);
 /* The index that holds for a plane. */
 uint8_t obc_plane_index(uint8_t index, uint8_t plane);
+/* The same, or the target's if that is coarser: what is closer than its step to the prediction may become 0. */
+uint8_t obc_coarser_index(const obc_encoder *e, uint8_t plane_index, uint8_t plane);
 /* The step of a unit, in sixteenths. */
-uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit);
-/* The same, or the target's step if that is coarser: what is closer than that to its prediction may become 0. */
-uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane, uint8_t unit);
+static inline uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit) {
+    return (uint16_t)(((uint32_t)obc_step[plane_index] * obc_gain[unit] + 32u) >> 6);
+}
 /* Code words of the table set. */
 const uint16_t *obc_words_of(uint8_t plane_index);
 
@@ -135,7 +144,12 @@ void obc_rate_count(obc_encoder *e, uint32_t bits, uint8_t layer, uint8_t index)
 /* shared arithmetic */
 
 static inline uint32_t obc_distance(int32_t a, int32_t b) {
+#if OBC_LARGE
+    int32_t far = a - b, sign = far >> 31;
+    return (uint32_t)((far ^ sign) - sign);
+#else
     return (uint32_t)(a < b ? b - a : a - b);
+#endif
 }
 
 /* Bits of a number above 0. */

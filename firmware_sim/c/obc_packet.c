@@ -75,8 +75,7 @@ uint16_t obc_seal(const obc_encoder *e, uint8_t *p, uint32_t end, uint8_t kind, 
     store16(p + 15, end + CRC);
     for (i = 0; i < end; i++) {
         crc ^= p[i];
-        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
-        crc = crc >> 4 ^ obc_crc_nibble[crc & 15u];
+        crc = crc >> 8 ^ obc_crc[0][crc & 15u] ^ obc_crc[1][crc >> 4 & 15u];
     }
     crc = ~crc;
     store16(p + end, crc >> 16);

@@ -172,12 +172,12 @@ typedef struct { /* how latents 2 to 8 are quantised in a packet */
 enum { NONZERO = 1 << 16 }; /* counts latents above the count of their bits */
 
 static void quantiser_of(const obc_encoder *e, const obc_slot *slot, uint8_t plane, quantiser *quant) {
-    uint8_t index = obc_plane_index(slot->index, plane), k;
+    uint8_t index = obc_plane_index(slot->index, plane), coarser = obc_coarser_index(e, index, plane), k;
     uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
     quant->worth = step * step * OBC_PRICE;
     for (k = 0; k < OBC_UNITS; k++) {
         uint16_t own = obc_unit_step(index, (uint8_t)(k + 1u));
-        uint32_t wide = obc_wider_step(e, index, plane, (uint8_t)(k + 1u));
+        uint32_t wide = obc_unit_step(coarser, (uint8_t)(k + 1u));
         quant->step[k] = own;
         quant->offset[k] = (uint16_t)((uint32_t)own * OBC_DEAD_ZONE >> 8);
         quant->zero[k] = wide - (wide * OBC_DEAD_ZONE >> 8);

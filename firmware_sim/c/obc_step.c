@@ -26,13 +26,9 @@ uint8_t obc_plane_index(uint8_t index, uint8_t plane) {
     return (uint8_t)(shifted < 0 ? 0 : (shifted > OBC_MAX_INDEX ? OBC_MAX_INDEX : shifted));
 }
 
-uint16_t obc_unit_step(uint8_t plane_index, uint8_t unit) {
-    return (uint16_t)(((uint32_t)obc_step[plane_index] * obc_gain[unit] + 32u) >> 6);
-}
-
-uint32_t obc_wider_step(const obc_encoder *e, uint8_t plane_index, uint8_t plane, uint8_t unit) {
+uint8_t obc_coarser_index(const obc_encoder *e, uint8_t plane_index, uint8_t plane) {
     uint8_t wanted = obc_plane_index(e->target, plane);
-    return obc_unit_step(wanted > plane_index ? wanted : plane_index, unit);
+    return wanted > plane_index ? wanted : plane_index;
 }
 
 const uint16_t *obc_words_of(uint8_t plane_index) {
