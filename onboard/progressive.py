@@ -45,7 +45,7 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, Packet, h
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-LIKELY = 0.97  # squared errors, of which some bands tell the ratio to a few per cent: from here on the whole is asked
+LIKELY = 1.06  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 QUICK_BLOCKS = 1 << 13  # counted of a sample of a picture
 SURVEYED_BLOCKS = 1 << 12  # counted of its bands
