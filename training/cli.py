@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
-from onboard.ground.neural import NETS, PARTS
+from onboard.ground.neural import MIRRORED, NETS, PARTS
 from onboard.image_io import STDIO, read_bytes, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
@@ -48,7 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
     enhance.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
-    enhance.add_argument("--net", choices=NETS, default=NETS[0], help="which net (default small)")
+    trained = [name for name in NETS if name not in MIRRORED]
+    enhance.add_argument("--net", choices=trained, default=NETS[0], help="which net (default small)")
     enhance.add_argument("--part", choices=PARTS, default=PARTS[0], help="which of its parts")
     enhance.add_argument("--start", nargs="+", type=Path, default=[], metavar="NET", help="begin as the mean of these")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")

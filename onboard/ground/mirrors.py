@@ -18,8 +18,9 @@ from onboard.model import Model
 from onboard.wire import BLOCK
 
 _DIRECTIONS = (1, -1)
-_PLACES = CELL**2
-_LATENTS = BASE_CHANNELS - CHANNELS + 1  # the first of latents 2 to 8
+# channels of base_features(): samples, the place in the block, latents 2 to 8
+_SAMPLES, _PLACES = slice(0, CELL**2), slice(CELL**2, CELL**2 + ACROSS**2)
+_LATENTS = slice(BASE_CHANNELS - CHANNELS + 1, BASE_CHANNELS - CHANNELS + 1 + UNITS)
 
 
 def parities(model: Model) -> tuple[np.ndarray, np.ndarray]:
@@ -37,20 +38,16 @@ def mean_of_mirrors(
     Args:
         run: the net. signs: of parities().
     """
-    total: np.ndarray | None = None
+    answers = []
     for down, right in product(_DIRECTIONS, repeat=2):
         mirrored = seen[::down, ::right].copy()
-        mirrored[..., :_PLACES] = _within(mirrored[..., :_PLACES], CELL, down, right)
-        mirrored[..., _PLACES : _PLACES + ACROSS**2] = _within(
-            mirrored[..., _PLACES : _PLACES + ACROSS**2], ACROSS, down, right
-        )
+        for channels, side in ((_SAMPLES, CELL), (_PLACES, ACROSS)):
+            mirrored[..., channels] = _within(mirrored[..., channels], side, down, right)
         for sign in [own for own, direction in zip(signs, (down, right), strict=True) if direction < 0]:
-            mirrored[..., _LATENTS : _LATENTS + UNITS] *= sign
+            mirrored[..., _LATENTS] *= sign
         out = run(mirrored)[::down, ::right]
-        out = _within(out, round(out.shape[2] ** 0.5), down, right)
-        total = out if total is None else total + out
-    assert total is not None
-    return total / np.float32(len(_DIRECTIONS) ** 2)
+        answers.append(_within(out, round(out.shape[2] ** 0.5), down, right))
+    return np.asarray(np.mean(answers, axis=0))
 
 
 def _within(cells: np.ndarray, side: int, down: int, right: int) -> np.ndarray:
