@@ -91,7 +91,8 @@ ALL_GROUP_1 = Effort((1 << 32) - 1, 255)  # no block is worth more than one late
 
 
 def threshold_energy(model: Model, index: int, effort: Effort) -> int:
-    """The G1 threshold as 64 * MSE: threshold / 256 * (step / 8)^2 * 64, with steps in sixteenths."""
+    """The G1 threshold of every plane as 64 * MSE: threshold / 256 * (step / 8)^2 * 64, with the luma's step in
+    sixteenths: chroma has finer steps, for the eye sees wrong tones, but no more blocks of group 2."""
     step = int(model.steps(index)[1])
     return (effort.threshold * step * step) >> 16
 
@@ -113,7 +114,7 @@ class Encoding:
         if index < self.finest:
             raise InputError(f"quantiser index {index} is finer than the latents kept ({self.finest})")
         return [
-            quantise(plane, self.model, self.model.plane_index(index, i), effort) for i, plane in enumerate(self.planes)
+            quantise(plane, self.model, index, effort, i) for i, plane in enumerate(self.planes)
         ]
 
     def first_latents(self, index: int) -> list[np.ndarray]:
@@ -208,9 +209,8 @@ def analyse_picture(
         finest: least quantiser index at which it will be coded; coarser thresholds need fewer latents.
         effort: the smallest threshold that will be used.
     """
-    planes, floors = [], []
+    planes, floor = [], threshold_energy(model, finest, effort)
     for plane in range(plane_count(description.colour)):
-        floors.append(threshold_energy(model, model.plane_index(finest, plane), effort))
         rows, columns = block_grid(description, plane)
         blocks = rows * columns
         planes.append(PlaneLatents(rows, columns, np.empty(blocks, np.int32), per_block(blocks, 1 + UNITS, np.empty)))
@@ -218,7 +218,7 @@ def analyse_picture(
     for plane, row, strip in strips(picture, description):
         kept = planes[plane]
         begin = row * kept.columns
-        analyse(strip, weights, multiplier, shift, model.norm, floors[plane], begin, kept.residual, kept.latents)
+        analyse(strip, weights, multiplier, shift, model.norm, floor, begin, kept.residual, kept.latents)
     return Encoding(description, model, tuple(planes), finest)
 
 
@@ -230,10 +230,10 @@ def content_crc(picture: np.ndarray) -> int:
     return crc
 
 
-def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort) -> PlaneSymbols:
-    """Latents of a plane to symbols at the plane's own quantiser index."""
+def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort, number: int = 0) -> PlaneSymbols:
+    """Latents of plane `number` to symbols at a packet's quantiser index."""
     blocks = plane.rows * plane.columns
-    steps = model.steps(index)
+    steps = model.steps(model.plane_index(index, number))
     first, dequantised = np.empty(blocks, np.int16), np.empty(blocks, np.int16)
     quantise_first(plane.latents, int(steps[0]), first, dequantised)
     candidate = (plane.residual > threshold_energy(model, index, effort)).view(np.uint8)

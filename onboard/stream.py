@@ -128,7 +128,7 @@ class _Stream:
     def _row(self, plane: int, y: int, judged: int) -> Iterator[bytes]:
         kept = self.planes[plane]
         effort = Effort(self.model.threshold, self.model.price)
-        limit = threshold_energy(self.model, self.model.plane_index(judged, plane), effort)
+        limit = threshold_energy(self.model, judged, effort)
         self.candidates[plane][y] = self.detail[plane][y] > limit
         yield from self._layer_row(plane, y, LAYER_FIRST)
         if y > 0:

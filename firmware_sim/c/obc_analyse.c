@@ -218,7 +218,7 @@ OBC_STAGE static void analyse_first(obc_encoder *e, uint8_t plane, uint32_t begi
     const obc_plane *p = &e->plane[plane];
     int16_t *first = e->first[p->row % 3u] + p->base;
     uint8_t *candidate = e->candidate[p->row & 1u] + p->base;
-    uint64_t step = obc_unit_step(obc_plane_index(e->target, plane), 1);
+    uint64_t step = obc_unit_step(e->target, 1);
     int32_t floor = (int32_t)((step * step * OBC_THRESHOLD) >> 16);
     while (begin < end) {
         int32_t left[AT_ONCE], a[AT_ONCE]; /* `left`: the energy at first */
