@@ -300,7 +300,8 @@ def _get_sizes(padded, bit, words, mask, nonzero, q, i):
             taken += b + 1
         coded += 1
         ones += a == 1
-        q[i & BYTES, u & 7] = -a if _bits(window, taken, 1) else a
+        sign = -_bits(window, taken, 1)
+        q[i & BYTES, u & 7] = (a ^ sign) - sign
         bit = (bit & ~7) + taken + 1
     return bit
 
@@ -317,7 +318,7 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
     padded, words = _padded(data), lookup.reshape(lookup.size)
     total = rows * columns
     bits, bit = 8 * len(data), 0
-    blocks = q.view(np.complex128)  # to move a block
+    blocks = q.reshape(q.size).view(np.complex128)  # to move a block
     row, column, width = locate(begin, rows, columns)
     n = begin
     while n < total:
@@ -350,10 +351,10 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
         at = n & BYTES
         if left == 4:  # a number that the compiler knows
             for i in range(4):
-                group[at + i], count[at + i], blocks[at + i, 0] = members >> i & 1, 0, 0
+                group[at + i], count[at + i], blocks[at + i] = members >> i & 1, 0, 0
         else:
             for i in range(left):
-                group[at + i], count[at + i], blocks[at + i, 0] = members >> i & 1, 0, 0
+                group[at + i], count[at + i], blocks[at + i] = members >> i & 1, 0, 0
         known &= column + left <= width
         while members != 0:
             i = trailing_zeros(np.uint64(members))
@@ -379,12 +380,14 @@ def parse_rest(data, rows, columns, begin, lookup, count, group, q):
             else:
                 signs = _bits(window, taken, UNITS) >> (UNITS - nonzero)
                 bit += nonzero
-                blocks[m, 0] = _SIGNED[_SIGNED_FROM[mask] + signs]
+                blocks[m] = _SIGNED[_SIGNED_FROM[mask] + signs]
             count[m] = 1 + nonzero
             if bit > bits:
                 return OVERRUN
         n += left
         column += left
         if column >= width and n < total:
-            row, column, width = locate(n, rows, columns)
+            row, column = row + 1, column - width
+            if row == rows or column >= width:
+                row, column, width = locate(n, rows, columns)
     return n if _is_padding(padded, bit) else TOO_MANY_BLOCKS
