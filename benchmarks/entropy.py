@@ -2,11 +2,12 @@
 
     python -m benchmarks.entropy --train DIR [DIR...] [--data DIR] [--quality 30] [--parts]
 
-The oracle's counts start from the training statistics of the same table set, scaled to a weight, so that it does not
-pay for learning; the weight is the one that serves it best over all pictures. Its length depends on the counts alone:
-for a context with starting counts a and counts n of the picture, -log2 of prod Gamma(a_s + n_s) / Gamma(a_s) *
-Gamma(sum a) / Gamma(sum a + sum n). Signs and the raw bits of buckets cost both the same; they count in the first
-figure and are left out of the second.
+The oracle's counts start from the training statistics of the same table set, scaled to a weight in every context, so
+that it does not pay for learning; the weight is the one that serves it best over these very pictures, which no coder
+can know before. A second table says what other weights give, and the training counts as they are. Its length depends on
+the counts alone: for a context with starting counts a and counts n of the picture, -log2 of
+prod Gamma(a_s + n_s) / Gamma(a_s) * Gamma(sum a) / Gamma(sum a + sum n). Signs and the raw bits of buckets cost both
+the same; they count in the first figure and are left out of the second.
 
 `--parts` takes the first figure apart by kind of symbol: what whole bits a word cost against fractions of bits with the
 training statistics, how much of that is due to symbols of a probability above one half, which still need a bit, and
@@ -47,7 +48,7 @@ from training import codes
 from training.fit import analysed, count_symbols
 from training.pictures import find, luma
 
-WEIGHTS = (64, 256, 1024, 4096, 16384)
+WEIGHTS = (16, 64, 256, 1024, 4096, 16384)
 WHOLE = 1 << 30  # blocks: one section
 KIND_SYMBOLS = [slice(base, base + many * size) for base, many, size in KINDS]
 KIND_ROWS = {
@@ -62,7 +63,8 @@ class Coded:
     """What the pictures cost at one quality, in bits, added up by kind of symbol.
 
     Attributes:
-        static, ideal: float64 (pictures, kinds): code words, and the oracle.
+        static, ideal: float64 (pictures, kinds): code words, and the oracle with the weight that serves it best.
+        weighted: float64 (WEIGHTS + 1,): the oracle with each weight, and with the training counts as they are.
         fraction: float64 (pictures, kinds): as static, with ideal fractions of bits from the training statistics.
         least: float64 (pictures, kinds): what of the difference is due to a word having at least one bit.
         chosen: int64 (pictures,): code words of the best table set for each layer.
@@ -72,6 +74,7 @@ class Coded:
 
     static: np.ndarray
     ideal: np.ndarray
+    weighted: np.ndarray
     fraction: np.ndarray
     least: np.ndarray
     chosen: np.ndarray
@@ -79,15 +82,17 @@ class Coded:
     table_set: int
 
 
-def adaptive_bits(counts: np.ndarray, start: np.ndarray, weight: float, rows: list[slice]) -> float:
-    """Bits of the ideal adaptive coder for counts in the contexts `rows`, starting from `start` scaled to `weight`."""
+def adaptive_bits(counts: np.ndarray, start: np.ndarray, weight: float | None, rows: list[slice]) -> float:
+    """Bits of the ideal adaptive coder for counts in the contexts `rows`, starting from `start` scaled to `weight`, or
+    as it is."""
     total = 0.0
     for row in rows:
         n = counts[row]
         if not n.any():
             continue
         a = start[row] + codes.SMOOTHING
-        a = a * (weight / a.sum())
+        if weight is not None:
+            a = a * (weight / a.sum())
         used = np.flatnonzero(n)
         total -= sum(lgamma(a[s] + n[s]) - lgamma(a[s]) for s in used)
         total -= lgamma(a.sum()) - lgamma(a.sum() + n.sum())
@@ -127,15 +132,14 @@ def measure(greys: list[np.ndarray], quality: float, start: np.ndarray, model: M
     begin = start[table_set]
     lengths = model.lengths.astype(np.int64)
     fractions = np.array([[fraction_bits(c, begin, rows) for rows in KIND_ROWS.values()] for c in counts])
+    adaptive = [
+        np.array([[adaptive_bits(c, begin, w, rows) for rows in KIND_ROWS.values()] for c in counts])
+        for w in (*WEIGHTS, None)
+    ]
     return Coded(
         np.stack([counts[:, kind] @ lengths[table_set, kind] for kind in KIND_SYMBOLS], -1),
-        min(
-            (
-                np.array([[adaptive_bits(c, begin, w, rows) for rows in KIND_ROWS.values()] for c in counts])
-                for w in WEIGHTS
-            ),
-            key=np.sum,
-        ),
+        min(adaptive, key=np.sum),
+        np.array([bits.sum() for bits in adaptive]),
         fractions[..., 0],
         fractions[..., 1],
         sum((counts[:, layer] @ lengths[:, layer].T).min(1) for layer in LAYER_SYMBOLS),
@@ -153,6 +157,12 @@ def whole_line(quality: float, coded: Coded) -> str:
         f"{quality:7g} {len(static):8d} {100 * whole:18.2f} % {100 * (static.sum() / ideal.sum() - 1):15.2f} %"
         f" {100 * excess.max():5.1f} % {100 * excess.mean():5.2f} % {coded.table_set:9d}"
     )
+
+
+def weight_line(quality: float, coded: Coded) -> str:
+    """The first figure of whole_line() by the oracle's weight."""
+    excess = (coded.static.sum() + coded.raw) / (coded.weighted + coded.raw) - 1
+    return f"{quality:7g} " + " ".join(f"{100 * x:6.2f} %" for x in excess)
 
 
 def part_lines(quality: float, coded: Coded) -> list[str]:
@@ -185,6 +195,8 @@ def main(argv: list[str] | None = None) -> int:
     measured = {quality: measure(greys, quality, start, model) for quality in options.quality}
     print("quality pictures static over adaptive  without raw bits   worst    mean table set")
     print("\n".join(whole_line(quality, coded) for quality, coded in measured.items()))
+    print("\nquality " + " ".join(f"{w:>8}" for w in (*WEIGHTS, "as is")))
+    print("\n".join(weight_line(quality, coded) for quality, coded in measured.items()))
     if options.parts:
         print("\nquality kind     share   whole bits one bit   statistics  best set")
         print("\n".join(line for quality, coded in measured.items() for line in part_lines(quality, coded)))

@@ -180,17 +180,22 @@ class Decoding:
         return [self._plane_latents(s) for s in self.planes]
 
     def _plane_latents(self, state: PlaneState) -> PlaneLatents:
-        first = state.first if state.has_first.all() else conceal(state)
+        first = _whole_first(state)
         rest = np.empty_like(state.rest_rows)
         predict(first, state.rest_rows, state.group, state.columns, self.model.prediction_matrix, rest)
         return PlaneLatents(state.rows, state.columns, first, rest, state.group)
 
     def plain(self, latents: list[PlaneLatents] | None = None) -> list[np.ndarray]:
-        """Normative reconstruction of every plane as coded: uint8 arrays of plane_shape()."""
+        """Normative reconstruction of every plane as coded: uint8 arrays of plane_shape().
+
+        latents: the planes' latents, where they are at hand already.
+        """
         out = []
-        for i, p in enumerate(latents or self.latents()):
-            pixels = np.empty((BLOCK * p.rows, BLOCK * p.columns), np.uint8)
-            synthesise(p.first, p.rest_rows, p.group, p.columns, *self.model.decoder_arrays, pixels)
+        for i, state in enumerate(self.planes):
+            first = latents[i].first if latents else _whole_first(state)
+            pixels = np.empty((BLOCK * state.rows, BLOCK * state.columns), np.uint8)
+            arrays = self.model.prediction_matrix, *self.model.decoder_arrays
+            synthesise(first, state.rest_rows, state.group, state.columns, *arrays, pixels)
             height, width = plane_shape(self.description, i)
             out.append(pixels[:height, :width])
         return out
@@ -206,7 +211,7 @@ class Decoding:
         state = self.planes[plane]
         rect = rect or whole(self.description, plane)
         if kind == FORETOLD:
-            first = state.first if state.has_first.all() else conceal(state)
+            first = _whole_first(state)
             return foretold_plane(self.description, self.model, plane, first, state.columns, rect)
         p = self._plane_latents(state)
         latents = p.first, p.rest_rows, p.group
@@ -277,6 +282,10 @@ def _all_around(grid: np.ndarray) -> np.ndarray:
     padded = np.pad(grid, 1, constant_values=True)
     row = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
     return row[:-2] & row[1:-1] & row[2:]
+
+
+def _whole_first(state: PlaneState) -> np.ndarray:
+    return state.first if state.has_first.all() else conceal(state)
 
 
 def conceal(state: PlaneState) -> np.ndarray:

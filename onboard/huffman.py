@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from onboard.errors import ModelError
-from onboard.kernels.entropy import BRIEF, KINDS, MAX_LENGTH, SET_CONTEXTS, SET_SYMBOLS
+from onboard.kernels.entropy import BRIEF, FIRST_DIRECT, KINDS, MAX_LENGTH, QUAD_ROW, SET_CONTEXTS, SET_SYMBOLS
 
 Lengths = np.ndarray
 
@@ -55,17 +55,21 @@ def code_words(lengths: Lengths) -> np.ndarray:
 
 
 def lookup_tables(lengths: Lengths) -> np.ndarray:
-    """Table set for the parser: uint16 (SET_CONTEXTS, 2^BRIEF + 2^MAX_LENGTH) of `symbol << 4 | length`.
+    """Table set for the parser: uint16 (SET_CONTEXTS, 2^BRIEF + 2^MAX_LENGTH) of
+    `symbol << 8 | magnitude << 4 | length`.
 
-    The entries for the next BRIEF bits come first, those for the next MAX_LENGTH bits behind them; 0 where no word
-    matches.
+    The magnitude is that of the residual which a symbol of layer 0 is by itself, else 0. The entries for the next BRIEF
+    bits come first, those for the next MAX_LENGTH bits behind them; 0 where no word matches.
     """
     tables = np.zeros((SET_CONTEXTS, 1 << MAX_LENGTH), np.uint16)
-    for table, row in zip(tables, _rows(lengths), strict=True):
+    for context, (table, row) in enumerate(zip(tables, _rows(lengths), strict=True)):
         for symbol, (code, length) in enumerate(zip(canonical_codes(lengths[row]), lengths[row], strict=True)):
             if length:
                 spread = MAX_LENGTH - int(length)
-                table[int(code) << spread : (int(code) + 1) << spread] = symbol << 4 | int(length)
+                direct = context < QUAD_ROW and symbol <= 2 * FIRST_DIRECT
+                magnitude = abs(symbol - FIRST_DIRECT) if direct else 0
+                entry = symbol << 8 | magnitude << 4 | int(length)
+                table[int(code) << spread : (int(code) + 1) << spread] = entry
     brief = tables[:, :: 1 << (MAX_LENGTH - BRIEF)]
     return np.concatenate([np.where(brief & 15 > BRIEF, np.uint16(0), brief), tables], axis=1)
 

@@ -149,7 +149,7 @@ def reference_plane(
     """The base's reconstruction of some blocks at the size of the higher layers and the depth of the source.
 
     Args:
-        latents: first int16 (blocks,), rest int16 (blocks, 7) and group uint8 (blocks,) of the whole base plane, the
+        latents: first int16 (blocks,), rest int16 (blocks, 8) and group uint8 (blocks,) of the whole base plane, the
             prediction added.
         columns: of the base's block grid.
         rect: which blocks, in the grid of the higher layers.
@@ -167,7 +167,8 @@ def reference_plane(
         chosen = grid[base.top : base.bottom, base.left : base.right].ravel()
         part = first[chosen], rest[chosen], group[chosen]
     pixels = np.empty((BLOCK * base.rows, BLOCK * base.columns), np.uint8)
-    synthesise(*part, base.columns, *model.decoder_arrays, pixels)
+    added = np.zeros_like(model.prediction_matrix)  # the latents have it
+    synthesise(*part, base.columns, added, *model.decoder_arrays, pixels)
     return _at_layer_size(pixels, description, plane, base, rect)
 
 

@@ -66,6 +66,9 @@ def test_several_pictures_go_to_a_folder(tmp_path: Path) -> None:
     merged.write_bytes(b"".join((folder / n).read_bytes() for n in names))
     assert decode(["-q", str(merged), "-o", str(folder)]) == 0
     assert len(list(folder.glob("all-*.png"))) == 3
+    assert decode(["-q", *(str(folder / n) for n in names)]) == 0
+    named = [p.name.split("-")[0] for p in folder.glob("?.preview-*.png")]
+    assert sorted(named) == ["0.preview", "1.preview", "2.preview"]
 
 
 def test_several_pictures_for_one_file_are_refused(png: Path, capsys: pytest.CaptureFixture[str]) -> None:

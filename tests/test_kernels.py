@@ -146,24 +146,36 @@ def test_dequantise_clamps_to_16_bits(values, step):
     assert out.tolist() == [reference.clamp16(v * step) for v in values]
 
 
-@given(SEEDS, st.integers(1, 3), st.integers(1, 3), st.sampled_from((20, 3000, 32768)), st.sampled_from((200, 4095)))
-def test_synthesise_agrees_with_its_twin(seed, rows, columns, reach, gain):
-    rng = np.random.default_rng(seed)
+def _synthesised_like_its_twin(rng, rows, columns, reach, gain):
     blocks = rows * columns
     first = rng.integers(-reach, reach, blocks).astype(np.int16)
     rest = (rng.integers(-reach, reach, (blocks, 7)) * (rng.random((blocks, 7)) < 0.6)).astype(np.int16)
     group = (rng.random(blocks) < 0.6).astype(np.uint8)
+    matrix = rng.integers(-127, 128, (7, 8)).astype(np.int32)
     weights1, gain1 = rng.integers(-128, 128, 64).astype(np.int32), int(rng.integers(1, gain + 1))
     weights2, gains2 = rng.integers(-128, 128, (8, 64)).astype(np.int32), rng.integers(0, gain + 1, 8)
     out = np.empty((8 * rows, 8 * columns), np.uint8)
-    synthesise(first, np.pad(rest, ((0, 0), (0, 1))), group, columns, weights1, gain1, weights2, gains2, out)
+    residuals = np.pad(rest, ((0, 0), (0, 1)))
+    synthesise(first, residuals, group, columns, matrix, weights1, gain1, weights2, gains2, out)
     for n in range(blocks):
+        at = divmod(n, columns)
         if group[n]:
-            expected = reference.synthesise_block([first[n], *rest[n]], weights2, gains2)
+            foretold = reference.prediction(first.reshape(rows, columns), *at, matrix)
+            latents = [reference.clamp16(int(r) + p) for r, p in zip(rest[n], foretold, strict=True)]
+            expected = reference.synthesise_block([first[n], *latents], weights2, gains2)
         else:
             expected = reference.synthesise_block([first[n]], [weights1], [gain1])
-        y, x = 8 * (n // columns), 8 * (n % columns)
+        y, x = 8 * at[0], 8 * at[1]
         assert out[y : y + 8, x : x + 8].ravel().tolist() == expected
+
+
+@given(SEEDS, st.integers(1, 3), st.integers(1, 11), st.sampled_from((20, 3000, 32768)), st.sampled_from((200, 4095)))
+def test_synthesise_agrees_with_its_twin(seed, rows, columns, reach, gain):
+    _synthesised_like_its_twin(np.random.default_rng(seed), rows, columns, reach, gain)
+
+
+def test_synthesise_agrees_with_its_twin_when_there_are_more_first_latents_than_it_keeps():
+    _synthesised_like_its_twin(np.random.default_rng(4), 75, 9, 32768, 4095)
 
 
 @given(SEEDS, st.integers(1, 3), st.integers(1, 4), st.sampled_from((20, 3000, 32768)), st.sampled_from((200, 4095)))

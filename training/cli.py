@@ -112,6 +112,8 @@ def fit_command(options: argparse.Namespace) -> int:
     elif not options.quiet:
         r = result.report
         say(f"{out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
+        if not r["pictures"]["validation"]:
+            say("fewer than ten pictures: none is kept to tell how the model does on pictures that it has not seen")
     return OK
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from onboard.encoder import Effort, PlaneLatents, analyse_picture, quantise, threshold_energy
+from onboard.errors import InputError, ModelError
 from onboard.image_io import png_bytes
 from onboard.kernels.entropy import SET_SYMBOLS
 from onboard.kernels.predict import add_prediction
@@ -46,9 +47,15 @@ class Fit:
 
 
 def fit(folders: list[Path]) -> Fit:
-    """Fit everything the board and the normative decoder need."""
+    """Fit everything the board and the normative decoder need. Raises InputError when the pictures do not allow it."""
     paths = find(folders)
-    train, validation = split(paths)
+    try:
+        return _fit(folders, *split(paths))
+    except (ModelError, np.linalg.LinAlgError) as e:
+        raise InputError(f"too little in these pictures to fit a model ({e})") from None
+
+
+def _fit(folders: list[Path], train: list[Path], validation: list[Path]) -> Fit:
     float_units, spectrum, rounds = fit_units(train)
     weights = units.quantise_rows(float_units)
     multiplier, shift = units.latent_scale(weights)
@@ -84,7 +91,7 @@ def fit(folders: list[Path]) -> Fit:
         "spectrum": {k: [round(float(x), 6) for x in v[:16] / v.sum()] for k, v in spectrum.items()},
         "mse": {
             "train": group_errors(train, model, float_units),
-            "validation": group_errors(validation, model, float_units),
+            "validation": group_errors(validation, model, float_units) if validation else {},
         },
         "codes": code_report(counts, count_symbols(validation, model), model),
     }
@@ -240,12 +247,17 @@ def group_errors(paths: list[Path], model: Model, float_units: np.ndarray) -> di
     }
 
 
-def code_report(train: np.ndarray, validation: np.ndarray, model: Model) -> list[dict[str, float]]:
-    """Per table set: bits of the code words against the entropy of the same symbols in the same contexts."""
+def code_report(train: np.ndarray, validation: np.ndarray, model: Model) -> list[dict[str, float | None]]:
+    """Per table set: bits of the code words against the entropy of the same symbols in the same contexts, None where
+    there are no symbols."""
+
+    def excess(counts: np.ndarray, lengths: np.ndarray) -> float | None:
+        return round(float(counts @ lengths) / max(codes.entropy_bits(counts), 1.0), 4) if counts.any() else None
+
     return [
         {
-            "train_bits_over_entropy": round(float(t @ lengths) / codes.entropy_bits(t), 4),
-            "validation_bits_over_entropy": round(float(v @ lengths) / max(codes.entropy_bits(v), 1.0), 4),
+            "train_bits_over_entropy": excess(t, lengths),
+            "validation_bits_over_entropy": excess(v, lengths),
             "symbols_counted": int(t.sum()),
         }
         for t, v, lengths in zip(train, validation, model.lengths.astype(np.int64), strict=True)

@@ -72,13 +72,13 @@ def command(options: argparse.Namespace) -> int:
     if options.listen:
         options.inputs = options.inputs or [STDIO]
         plain = listen_command(
-            store, options, lambda d, several: one_picture(store, d, output_name(options, d, several), options)
+            store, options, lambda d, several: one_picture(store, d, output_name(store, options, d, several), options)
         )
     found = store.descriptions()
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     results = []
     for description in found:
-        output = output_name(options, description, len(found) > 1 and description != plain)
+        output = output_name(store, options, description, len(found) > 1 and description != plain)
         decoded, result = one_picture(store, description, output, options)
         whole &= decoded.complete
         results.append(result)
@@ -137,15 +137,19 @@ def one_picture(
     return decoded, result
 
 
-def output_name(options: argparse.Namespace, description: Description, several: bool) -> str:
+def output_name(store: Store, options: argparse.Namespace, description: Description, several: bool) -> str:
+    """Where a picture goes: by default named after the file that brought the first of it."""
     if options.output == STDIO:
         if several:
             raise InputError("packets of several pictures: give a file or folder with -o")
         return STDIO
-    source = "picture" if options.inputs[0] == STDIO else Path(options.inputs[0]).name.removesuffix(".obp")
+    origin = store.origins[description]
+    if origin not in options.inputs:  # it was listened to
+        origin = options.inputs[0]
+    source = "picture" if origin == STDIO else Path(origin).name.removesuffix(".obp")
     name = Path(source).stem + ".png" if Path(source).suffix else source + ".png"
     if options.output is None:
-        folder = Path() if options.inputs[0] == STDIO else Path(options.inputs[0]).parent
+        folder = Path() if origin == STDIO else Path(origin).parent
         path = folder / f"{Path(name).stem}.preview.png"
     elif Path(options.output).is_dir() or options.output.endswith("/"):
         path = Path(options.output) / name

@@ -63,6 +63,7 @@ class Store:
     parity: dict[Description, dict[Key, Packet]] = field(default_factory=dict)
     duplicates: dict[Description, int] = field(default_factory=dict)
     sources: dict[str, ScanReport] = field(default_factory=dict)
+    origins: dict[Description, str] = field(default_factory=dict)  # the source that brought a picture's first packet
     skipped_kinds: int = 0
     neighbours: Neighbours | None = None  # beside the shipped ones
     limit: int | None = None  # most bytes that packets may take in memory, about; None for no limit
@@ -79,6 +80,7 @@ class Store:
                 continue
             kept = self.pictures if packet.kind == Kind.SOURCE else self.parity
             known = kept.setdefault(packet.description, {})
+            self.origins.setdefault(packet.description, source)
             key = (packet.index, packet.erasure, packet.sections, packet.body)
             if key in known:
                 self.duplicates[packet.description] = self.duplicates.get(packet.description, 0) + 1

@@ -20,9 +20,9 @@ from numba.extending import intrinsic, overload
 
 # x86 multiplies pairs of 16 bits and adds them in one instruction, up to 32 at once; others accumulate product by
 # product, eight at once.
-_IN_PAIRS = platform.machine().lower() in ("x86_64", "amd64")
+IN_PAIRS = platform.machine().lower() in ("x86_64", "amd64")
 SIDE, LATENTS = 8, 8
-ABREAST = 4 if _IN_PAIRS else 1  # neighbouring blocks that are multiplied together
+ABREAST = 4 if IN_PAIRS else 1  # neighbouring blocks that are multiplied together
 LANES = SIDE * ABREAST
 _I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
 
@@ -138,8 +138,8 @@ def _product(builder: Any, a: Sequence[Any], b: Sequence[Any]) -> Any:
     total = None
     for x, y in zip(a, b, strict=True):
         product = builder.mul(builder.sext(x, wide), builder.sext(y, wide), flags=("nsw",))
-        if _IN_PAIRS:
-            product = _neighbours_added(builder, product, product, LANES)
+        if IN_PAIRS:
+            product = neighbours_added(builder, product, product, LANES)
         total = product if total is None else builder.add(total, product, flags=("nsw",))
     return total
 
@@ -152,18 +152,18 @@ def _folded(builder: Any, vectors: Sequence[Any]) -> list[Any]:
     lanes, wanted = vectors[0].type.count, len(vectors) * ABREAST
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        vectors = [_neighbours_added(builder, a, b, 2 * lanes) for a, b in pairs]
+        vectors = [neighbours_added(builder, a, b, 2 * lanes) for a, b in pairs]
     (whole,) = vectors
     while whole.type.count > wanted:
-        whole = _neighbours_added(builder, whole, whole, whole.type.count)
-    return [_picked(builder, whole, whole, range(ABREAST * i, ABREAST * (i + 1))) for i in range(count)]
+        whole = neighbours_added(builder, whole, whole, whole.type.count)
+    return [picked(builder, whole, whole, range(ABREAST * i, ABREAST * (i + 1))) for i in range(count)]
 
 
-def _neighbours_added(builder: Any, a: Any, b: Any, lanes: int) -> Any:
+def neighbours_added(builder: Any, a: Any, b: Any, lanes: int) -> Any:
     """Sums of every two neighbouring lanes of the first `lanes` of `a` and `b` in a row."""
-    even, odd = (_picked(builder, a, b, range(first, lanes, 2)) for first in (0, 1))
+    even, odd = (picked(builder, a, b, range(first, lanes, 2)) for first in (0, 1))
     return builder.add(even, odd, flags=("nsw",))
 
 
-def _picked(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+def picked(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes)))

@@ -1,0 +1,40 @@
+"""Training a model: the same pictures give the same bytes, and pictures that do not allow a model are refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onboard.model import parse_model
+from tests.pictures import texture
+from training.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+def test_the_same_few_pictures_give_the_same_model_and_a_report_without_nan(folder, tmp_path, capsys):
+    for i in range(2):
+        Image.fromarray(texture(96, 128, i)).save(folder / f"{i}.png")
+    for name in ("a.obm", "b.obm"):
+        assert main(["fit", "--images", str(folder), "--out", str(tmp_path / name)]) == 0
+    data = (tmp_path / "a.obm").read_bytes()
+    assert data == (tmp_path / "b.obm").read_bytes()
+    report = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert report["model_id"] == f"{parse_model(data).model_id:04x}"
+    assert report["pictures"] == {"train": 2, "validation": 0} and report["mse"]["validation"] == {}
+    assert "fewer than ten pictures" in capsys.readouterr().err
+
+
+def test_flat_pictures_are_refused_in_one_line(folder, tmp_path, capsys):
+    Image.fromarray(np.full((64, 64), 90, np.uint8)).save(folder / "flat.png")
+    assert main(["fit", "--images", str(folder), "--out", str(tmp_path / "a.obm")]) == 2
+    said = capsys.readouterr().err
+    assert "too little in these pictures" in said and said.count("\n") == 1
+    assert not (tmp_path / "a.obm").exists()
