@@ -20,6 +20,10 @@ SMALL_PACKET_INTERLEAVE: Literal[1, 2, 4] = 4
 STREAM_INTERLEAVE: Literal[1, 2, 4] = 4
 
 Order = Literal["layers", "spread"]
+# Parity packets beyond those lost in the mean, in standard deviations of the number of lost packets: for groups of
+# layer 0 and for groups of the layers above, None for no parity; or for groups that all layers share.
+Margin = tuple[float | None, float | None] | float
+NO_PARITY: Margin = (None, None)
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,13 @@ class Row:
     Attributes:
         loss: highest loss rate for which the row holds.
         interleave: 1, 2 or 4.
-        margin: for layer 0 and for the layers above: parity packets beyond those lost in the mean, in standard
-            deviations of the number of lost packets; None for no parity.
-        order: "layers", coarse to fine, or "spread" (see erasure.spread), where bursts take too much of one layer.
+        margin: parity packets.
+        order: "layers", coarse to fine, or "spread" (see erasure.spread), where bursts take too much of layer 0.
     """
 
     loss: float
     interleave: Literal[1, 2, 4]
-    margin: tuple[float | None, float | None]
+    margin: Margin
     order: Order = "layers"
 
 
@@ -98,13 +101,14 @@ def stream_plan(loss: float, burst: float = 1.0) -> Plan:
     return Plan(STREAM_INTERLEAVE if loss else 1, None, "layers")
 
 
-def protection(loss: float, burst: float, margin: tuple[float | None, float | None]) -> Protection | None:
+def protection(loss: float, burst: float, margin: Margin) -> Protection | None:
     """Parity for the packets that get lost in the mean, parity packets included, and a margin."""
-    if loss == 0 or margin == (None, None):
+    if loss == 0 or margin == NO_PARITY:
         return None
     mean = loss / (1 - loss)
     deviation = sqrt(loss * (1 - loss) * (2 * burst - 1)) / (1 - loss)  # bursts widen the spread of a mean of n
+    margins = margin if isinstance(margin, tuple) else (margin, None)
+    first, rest = (0.0 if m is None else mean for m in margins)
     return Protection(
-        (0.0 if margin[0] is None else mean, 0.0 if margin[1] is None else mean),
-        (deviation * (margin[0] or 0.0), deviation * (margin[1] or 0.0)),
+        (first, rest), (deviation * (margins[0] or 0.0), deviation * (margins[1] or 0.0)), margins is not margin
     )
