@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from onboard.errors import InputError
+from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
@@ -74,7 +74,12 @@ def command(options: argparse.Namespace) -> int:
         plain = listen_command(
             store, options, lambda d, several: one_picture(store, d, output_name(options, d, several), options)
         )
-    found = store.descriptions()
+    try:
+        found = store.descriptions()
+    except NothingDecodableError as e:
+        if options.apid is None:
+            raise
+        raise NothingDecodableError(f"{e}; space packets of other APIDs than {options.apid} were left out") from None
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     results = []
     for description in found:
