@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct
@@ -122,11 +122,15 @@ def section_grid(description: Description, plane: int, layer: int) -> tuple[int,
     return layer_grid(description, plane if layer < LAYER_LOSSLESS else 0)
 
 
-def map_of(description: Description, missing: np.ndarray) -> MissingMap:
-    """The map of a bool array over all units."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
-    spans = tuple((int(a), int(b)) for a, b in edges.reshape(-1, 2))
-    return MissingMap(description.picture_id, description.tag, spans)
+def map_of(description: Description, missing: Iterable[tuple[int, np.ndarray]]) -> MissingMap:
+    """The map of bool arrays over parts of the line of units, each with the unit that it begins at, ascending."""
+    spans: list[tuple[int, int]] = []
+    for at, part in missing:
+        edges = at + np.flatnonzero(np.diff(np.concatenate([[False], part, [False]]).astype(np.int8)))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            joined = bool(spans) and spans[-1][1] == begin
+            spans.append((spans.pop()[0] if joined else begin, end))
+    return MissingMap(description.picture_id, description.tag, tuple(spans))
 
 
 def _joined(spans: tuple[tuple[int, int], ...], gaps: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -152,7 +152,7 @@ def test_layer_1_is_asked_for_in_whole_quads() -> None:
     description = Description(1, 2, 3, 72, 40)  # 9 x 5 blocks
     missing = np.zeros(45 + 12, bool)
     missing[[7, 45 + 0, 45 + 11]] = True
-    runs = list(map_of(description, missing).runs(description))
+    runs = list(map_of(description, [(0, missing[:45]), (45, missing[45:])]).runs(description))
     assert [(r.layer, r.first, r.end) for r in runs] == [(0, 7, 8), (1, 0, 4), (1, 44, 45)]
 
 

@@ -198,19 +198,17 @@ def missing_of(decoding: Decoding) -> MissingMap:
     for plane, state in enumerate(decoding.planes):
         has |= {(plane, LAYER_FIRST): state.has_first, (plane, LAYER_REST): state.has_rest}
         has |= {(plane, layer): layers.arrived(layer, plane) for layer in layers.whole}
-    if all(got.all() for got in has.values()):
-        return MissingMap(d.picture_id, d.tag, ())
-    parts = []
-    for line in lines(d, max(layers.whole, default=LAYER_REST)):
+    has = {key: got for key, got in has.items() if not got.all()}
+    parts: list[tuple[int, np.ndarray]] = []
+    for line in lines(d, max((layer for _, layer in has), default=LAYER_FIRST)):
         got = has.get((line.plane, line.layer))
-        if got is None or got.all():
-            missing = np.zeros(line.blocks, bool)
-        else:
-            grid = section_grid(d, line.plane, line.layer)
-            missing = ~got[phase_order(*grid, d.interleave_log2, line.phase)]
+        if got is None:
+            continue
+        grid = section_grid(d, line.plane, line.layer)
+        missing = ~got[phase_order(*grid, d.interleave_log2, line.phase)]
         padded = np.concatenate([missing, np.zeros(-line.blocks % line.unit, bool)])
-        parts.append(padded.reshape(-1, line.unit).any(1))
-    return map_of(d, np.concatenate(parts))
+        parts.append((line.begin, padded.reshape(-1, line.unit).any(1)))
+    return map_of(d, parts)
 
 
 def decode_one(
