@@ -207,7 +207,7 @@ def missing_of(decoding: Decoding) -> MissingMap:
         grid = section_grid(d, line.plane, line.layer)
         missing = ~got[phase_order(*grid, d.interleave_log2, line.phase)]
         padded = np.concatenate([missing, np.zeros(-line.blocks % line.unit, bool)])
-        parts.append((line.begin, padded.reshape(-1, line.unit).any(1)))
+        parts.append((line.begin, padded.reshape(-1, line.unit).max(1)))
     return map_of(d, parts)
 
 
