@@ -133,7 +133,7 @@ def one_picture(
     write_bytes(output, picture)
     if options.missing:
         wanted = decoded.missing.pack(options.missing_limit)
-        result["missing"] = map_text(wanted)
+        result["missing"], result["missing_bytes"] = map_text(wanted), len(wanted)
         path = _with_id(options.missing, description, len(store.pictures) > 1)
         form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(path).suffix)
         write_bytes(path, wanted if form is None else f"{form}\n".encode())
@@ -171,6 +171,8 @@ def summary(r: dict[str, Any]) -> str:
         f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % received in "
         f"{r['packets']['used']} packets, {r['decoder']} decoder ({r['why']}), {1000 * r['seconds']:.0f} ms"
     )
+    if "missing" in r:
+        text += f", missing map of {r['missing_bytes']} bytes"
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f}" if "psnr" in r else "")
 
 
