@@ -50,14 +50,14 @@ SINGLE = (
     Row(0.07, 1, 2.0),
     Row(0.15, 1, 2.5),  # as good in the mean as 1.5, but 99 and not 96 of a hundred pictures come whole
     Row(0.25, 2, 2.0),
-    Row(0.4, 4, 2.0),  # 0.06 dB below interleave 2, but the worst picture is 3 dB better
+    Row(0.4, 4, 2.0),  # as good in the mean as interleave 2, and the worst picture is 3 dB better
     Row(MAX_LOSS, 4, (2, None)),
 )
 BURSTS = (
     Row(0.0, 1, NO_PARITY),
     Row(0.02, 2, NO_PARITY, "spread"),
     Row(0.07, 2, (1, None), "spread"),
-    Row(0.15, 1, 1.5, "spread"),  # 0.09 dB below the order of layers, but the worst picture is 3 dB better
+    Row(0.15, 1, 1.5, "spread"),
     Row(0.4, 4, (1, None), "spread"),
     Row(MAX_LOSS, 2, (1, None), "spread"),
 )
