@@ -101,10 +101,10 @@ def compress(
         packet_size: most bytes of a packet, 48 to 65535, header included.
         interleave: 1, 2 or 4: spread neighbouring blocks over that many runs of packets. By default as an expected loss
             asks for; else 4 where a size is given in four or more packets of at most 2048 bytes, and 1 elsewhere.
-        parity: erasure packets in percent of the source packets, for layer 0 and for the layers above; they count
-            towards the size. Any k packets of a group with k source packets restore it.
+        parity: erasure packets in percent of the source packets, for layer 0 and for the layers above, or a Protection;
+            they count towards the size. Any k packets of a group with k source packets restore it.
         order: send packets in "layers", coarse to fine (the default unless losses in bursts are expected), or "spread",
-            so that a burst takes a little of everything.
+            so that a burst takes little of layer 0.
         expect_loss, expect_burst: fraction of packets that will get lost, and how many in a row in the mean: chooses
             interleave, parity and order where they are not given.
         overhead: bytes that framing adds to every packet; they count towards the size.
@@ -346,6 +346,7 @@ def describe(data: bytes) -> dict[str, Any]:
             layers[str(s.layer)] = layers.get(str(s.layer), 0) + len(s.payload)
         if p.kind == Kind.PARITY:
             layers["parity"] = layers.get("parity", 0) + len(p.body)
+    layers = {name: layers[name] for name in sorted(layers, key=lambda name: (len(name), name))}
     return {
         "bytes": len(data),
         "packets": len(packets),

@@ -270,9 +270,10 @@ class Decoding:
         return got[(np.arange(height) >> log2)[:, None], (np.arange(width) >> log2)[None, :]]
 
     def coverage(self) -> float:
-        """Fraction of the blocks of both layers, over all planes, that has arrived."""
-        got = sum(np.count_nonzero(s.has_first) + np.count_nonzero(s.has_rest) for s in self.planes)
-        return got / sum(2 * len(s.first) for s in self.planes)
+        """Fraction of the blocks of layers 0 and 1, and of the higher ones that are sent whole, that has arrived."""
+        has = [s.has_first for s in self.planes] + [s.has_rest for s in self.planes]
+        has += [self.layers.arrived(layer, plane) for layer in self.layers.whole for plane in range(len(self.planes))]
+        return sum(map(np.count_nonzero, has)) / sum(map(len, has))
 
 
 def _all_around(grid: np.ndarray) -> np.ndarray:

@@ -144,7 +144,8 @@ class Encoding:
         facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
         crc = zlib.crc32(struct.pack(f">{len(facts)}I", *facts))
         if protection is not None:
-            crc = zlib.crc32(struct.pack(">4d", *protection.slope, *protection.spread), crc)
+            how = struct.pack(">4d", *protection.slope, *protection.spread) + b"together" * protection.together
+            crc = zlib.crc32(how, crc)
         return crc & 0xFFFF
 
     def packets(

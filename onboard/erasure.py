@@ -32,6 +32,7 @@ from onboard.wire import (
     Packet,
     pack,
     protected_part,
+    unpack,
 )
 
 POLYNOMIAL = 0x11D
@@ -102,10 +103,13 @@ class Protection:
 
     Attributes:
         slope, spread: of layer 0, and of the layers above it.
+        together: layer 0 and those above share their groups, which the first of each pair is for: fewer packets then
+            stand in for any that get lost, and a burst needs covering once.
     """
 
     slope: tuple[float, float]
     spread: tuple[float, float] = (0.0, 0.0)
+    together: bool = False
 
     def __post_init__(self) -> None:
         if not all(0 <= s <= 10 for s in self.slope):
@@ -118,7 +122,8 @@ class Protection:
 
     def covers(self, above: bool) -> bool:
         """Whether packets of this layer get parity at all; those that do not pay nothing for it."""
-        return self.slope[above] > 0 or self.spread[above] > 0
+        kind = above and not self.together
+        return self.slope[kind] > 0 or self.spread[kind] > 0
 
     def reserve(self, extensions: bool) -> tuple[int, int]:
         """Bytes that a source packet leaves free for its ERASURE entry, and so that parity fits the packet size."""
@@ -142,12 +147,14 @@ class Protection:
 
     def source_share(self, source: int) -> float:
         """About which share of a stream's packets carries sources, for first guesses."""
+        if self.together:
+            return source / (source + self.parity(source, False))
         share = sum(self.parity(max(source // 2, 1), above) for above in (False, True))
         return source / (source + share)
 
 
 def protect(packets: Sequence[Packet], protection: Protection) -> list[bytes]:
-    """Number source packets into groups and put each layer's parity packets behind it.
+    """Number source packets into groups and put parity packets behind the layers that they protect.
 
     Args:
         packets: source packets of one description and index, in sending order, none with an ERASURE entry.
@@ -157,8 +164,8 @@ def protect(packets: Sequence[Packet], protection: Protection) -> list[bytes]:
     """
     out: list[bytes] = []
     numbered = 0
-    for above in (False, True):
-        sources = [p for p in packets if begins_above(p) == above]
+    for above in (False,) if protection.together else (False, True):
+        sources = [p for p in packets if protection.together or begins_above(p) == above]
         sizes = protection.sizes(len(sources), above) if sources and protection.covers(above) else []
         if not any(m for _, m in sizes):
             out += map(pack, sources)
@@ -178,11 +185,31 @@ def protect(packets: Sequence[Packet], protection: Protection) -> list[bytes]:
 
 
 def spread(packets: Sequence[bytes]) -> list[bytes]:
-    """Packets in an order in which neighbours of the usual order lie far apart, all the way down (multiples of the
-    golden section), so that a burst takes a little of each layer and group. What came first is no longer layer 0."""
+    """Packets in an order in which a burst takes little of layer 0.
+
+    Layer 0 and what protects it stand between the others at equal distances, neighbours of the usual order far apart
+    (multiples of the golden section). What came first is no longer coarse.
+    """
+    parsed = [unpack(p)[0] for p in packets]
+    groups = {p.erasure[0] for p in parsed if p.erasure and not begins_above(p)}
+
+    def is_base(packet: Packet) -> bool:
+        if packet.kind == Kind.PARITY:
+            return PARITY.unpack_from(packet.body)[0] in groups
+        return not begins_above(packet)
+
+    base: list[bytes] = []
+    above: list[bytes] = []
+    for data, packet in zip(packets, parsed, strict=True):
+        (base if is_base(packet) else above).append(data)
+    placed = [((i + 0.5) / len(some), data) for some in (_strided(base), above) for i, data in enumerate(some)]
+    return [data for _, data in sorted(placed, key=lambda item: item[0])]
+
+
+def _strided(packets: list[bytes]) -> list[bytes]:
     n = len(packets)
     if n < 3:
-        return list(packets)
+        return packets
     stride = next(s for s in range(round(n * GOLDEN_SECTION), 2 * n) if gcd(s, n) == 1)
     return [packets[i * stride % n] for i in range(n)]
 

@@ -49,6 +49,11 @@ class LayerHeader:
         return head if self.span is None else head + _REGION.pack(self.left, self.span - 1)
 
 
+def is_of_region(payload: bytes) -> bool:
+    """Whether a section runs through a region, not through its phase."""
+    return bool(payload and payload[0] & _REGION_FLAG)
+
+
 def unpack_header(payload: bytes, layer: int, table_sets: int) -> tuple[LayerHeader, bytes]:
     """The header at the start of a section's payload, and what follows it. Raises SectionError."""
     if len(payload) < _HEAD.size:

@@ -131,12 +131,14 @@ class Layers:
 
     Attributes:
         unused: sections of which no block could be applied when planes were last made.
+        whole: layers of which a section came that is none of a region: encoders send these of every block.
     """
 
     description: Description
     planes: int
     sections: dict[int, list[Parsed]] = field(default_factory=dict)
     unused: int = 0
+    whole: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._lossless: list[np.ndarray] = []
@@ -158,6 +160,8 @@ class Layers:
         shape = layer_grid(d, section.plane)
         grid, begin = find_grid(shape, d.interleave_log2, section.phase, section.first, header.left, header.span)
         self._unparsed.append(Unparsed(section, index, header, payload, grid, begin))
+        if header.span is None:
+            self.whole.add(section.layer)
 
     def parse(self) -> int:
         """Read the symbols of what has been added since the last time; returns how many sections are malformed."""
@@ -193,6 +197,8 @@ class Layers:
         )  # fmt: skip
         if end < 0:
             raise SectionError(end)
+        if header.span is None:
+            self.whole.add(LAYER_LOSSLESS)
         blocks = grid.order[begin:end]
         cut = (rows, BLOCK, columns, BLOCK)
         y, x = blocks // columns, blocks % columns
@@ -270,6 +276,17 @@ class Layers:
         green = y - ((u + v) >> 2)
         rgb = np.stack([green + u, green, green + v], -1) & (2 * half - 1)
         return rgb.astype(planes[0].dtype), has
+
+    def arrived(self, layer: int, plane: int) -> np.ndarray:
+        """Blocks of a plane whose layer has arrived, whether it can be applied or not: bool, raster order."""
+        if layer == LAYER_LOSSLESS:
+            return self._has[plane]
+        rows, columns = layer_grid(self.description, plane)
+        got = np.zeros(rows * columns, bool)
+        for s in self.sections.get(plane, []):
+            if s.layer == layer:
+                got[s.blocks] = True
+        return got
 
     def counts(self) -> dict[str, int]:
         """Sections kept, by layer, for reports."""

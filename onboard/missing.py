@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct
@@ -15,8 +15,10 @@ from struct import Struct
 import numpy as np
 
 from onboard.errors import InputError
+from onboard.layer_header import FIRST_REFINEMENT, LAYER_LOSSLESS
 from onboard.planes import block_grid, phases, plane_count
-from onboard.wire import LAYER_FIRST, LAYER_REST, QUAD, Description
+from onboard.reference import layer_grid
+from onboard.wire import LAYER_REST, QUAD, Description
 
 MARK = 0xB1
 HEAD = Struct(">BHH")  # mark, picture id, tag
@@ -31,7 +33,7 @@ class Line:
 
     Attributes:
         blocks: of the phase.
-        unit: blocks of a unit: 1 in layer 0, 4 in layer 1, whose sign bits share symbols.
+        unit: blocks of a unit: 4 in layer 1, whose sign bits share symbols, else 1.
         begin, end: units, counted over all lines.
     """
 
@@ -85,7 +87,7 @@ class MissingMap:
 
     def runs(self, description: Description) -> Iterator[Run]:
         """The blocks asked for, in sending order. Raises InputError when the map does not fit the picture."""
-        found = list(lines(description))
+        found = list(lines(description, LAYER_LOSSLESS))
         if self.spans and self.spans[-1][1] > found[-1].end:
             raise InputError(f"missing map reaches unit {self.spans[-1][1]}, the picture has {found[-1].end}")
         for line in found:
@@ -96,24 +98,39 @@ class MissingMap:
                     yield Run(line.plane, line.layer, line.phase, begin * line.unit, last)
 
 
-def lines(description: Description) -> Iterator[Line]:
-    """The lines of a picture, in the order in which encoders send them."""
+def lines(description: Description, last: int = LAYER_REST) -> Iterator[Line]:
+    """The lines of a picture's layers 0 to `last`, in the order in which encoders send them."""
     at = 0
-    for layer, unit in ((LAYER_FIRST, 1), (LAYER_REST, QUAD)):
+    for layer in range(last + 1):
+        unit = QUAD if layer == LAYER_REST else 1
+        grids = [
+            phases(*section_grid(description, plane, layer), description.interleave_log2)
+            for plane in range(plane_count(description.colour))
+        ]
         for phase in range(description.interleave):
-            for plane in range(plane_count(description.colour)):
-                grid = phases(*block_grid(description, plane), description.interleave_log2)[phase]
-                blocks = grid.rows * grid.columns
+            for plane, grid in enumerate(grids):
+                blocks = grid[phase].rows * grid[phase].columns
                 end = at + -(-blocks // unit)
                 yield Line(plane, layer, phase, blocks, unit, at, end)
                 at = end
 
 
-def map_of(description: Description, missing: np.ndarray) -> MissingMap:
-    """The map of a bool array over all units."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
-    spans = tuple((int(a), int(b)) for a, b in edges.reshape(-1, 2))
-    return MissingMap(description.picture_id, description.tag, spans)
+def section_grid(description: Description, plane: int, layer: int) -> tuple[int, int]:
+    """(rows, columns) in blocks of a plane in a layer."""
+    if layer < FIRST_REFINEMENT:
+        return block_grid(description, plane)
+    return layer_grid(description, plane if layer < LAYER_LOSSLESS else 0)
+
+
+def map_of(description: Description, missing: Iterable[tuple[int, np.ndarray]]) -> MissingMap:
+    """The map of bool arrays over parts of the line of units, each with the unit that it begins at, ascending."""
+    spans: list[tuple[int, int]] = []
+    for at, part in missing:
+        edges = at + np.flatnonzero(np.diff(np.concatenate([[False], part, [False]]).astype(np.int8)))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            joined = bool(spans) and spans[-1][1] == begin
+            spans.append((spans.pop()[0] if joined else begin, end))
+    return MissingMap(description.picture_id, description.tag, tuple(spans))
 
 
 def _joined(spans: tuple[tuple[int, int], ...], gaps: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -36,7 +36,7 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--order",
         choices=("layers", "spread"),
-        help="coarse to fine, or spread out against bursts",
+        help="coarse to fine, or layer 0 spread out so that a burst takes little of it",
     )
     group.add_argument("--radio", choices=RADIOS, help="packet size and framing of a common radio")
     group.add_argument("--overhead", type=int, metavar="N", help="bytes of framing per packet; they count in the size")

@@ -1,12 +1,13 @@
 """Packets for exactly the runs of blocks that a missing map names, coded anew from the symbols of a kept stream.
 
 A kept stream is one that was written to disk, or one that is made again with the same options: the symbols are the
-same, so every block is sent with the values that it had the first time (FORMAT.md section 4.5).
+same, so every block is sent with the values that it had the first time (FORMAT.md section 4.5). Of layers 2 to 15 the
+sections that hold wanted blocks go again as they are.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,6 +18,7 @@ from onboard.errors import InputError
 from onboard.kernels.entropy import MAX_FIRST, MAX_REST, UNITS
 from onboard.kernels.entropy_code import SLACK, code_first, code_rest
 from onboard.kernels.entropy_parse import parse_first, parse_rest
+from onboard.layer_header import FIRST_REFINEMENT, is_of_region
 from onboard.missing import MissingMap, Run
 from onboard.model import Model
 from onboard.packer import Packer
@@ -70,14 +72,51 @@ def resend(
     runs = list(wanted.runs(description))
     symbols = _symbols(packets, description, model, {(r.plane, r.layer, r.phase) for r in runs})
     packers: dict[int, Packer] = {}
-    for run in runs:
+    for run in (r for r in runs if r.layer < FIRST_REFINEMENT):
         at = symbols[run.plane, run.layer, run.phase]
         for first, end, index in _equal_indices(at.index, run):
             packer = packers.setdefault(index, Packer(description, index, packet_size, extensions, (0, 0)))
             table_set = model.table_set(model.plane_index(index, run.plane))
             for section, done in _sections(at, run, first, end, model.words(table_set), packer):
                 packer.add(section, done)
+    for index, section in _higher(packets, runs):
+        packer = packers.setdefault(index, Packer(description, index, packet_size, extensions, (0, 0)))
+        _add_whole(section, packer)
     return [p for index in sorted(packers) for p in packers[index].finish()]
+
+
+def _higher(packets: Sequence[Packet], runs: Sequence[Run]) -> Iterator[tuple[int, Section]]:
+    """(index, section) of those of the higher layers that hold blocks of the runs, in sending order: one ends where
+    the next one of its plane, layer and phase begins."""
+    kept: dict[tuple[int, int, int], dict[int, tuple[int, Section]]] = {}
+    for packet in packets:
+        for s in packet.sections:
+            if s.layer >= FIRST_REFINEMENT and not is_of_region(s.payload):
+                kept.setdefault((s.layer, s.phase, s.plane), {}).setdefault(s.first, (packet.index, s))
+    asked: dict[tuple[int, int, int], list[Run]] = {}
+    for run in runs:
+        if run.layer >= FIRST_REFINEMENT:
+            asked.setdefault((run.layer, run.phase, run.plane), []).append(run)
+    for key in sorted(asked):
+        known = kept.get(key, {})
+        starts = sorted(known)
+        wanted = set()
+        for run in asked[key]:
+            begin = bisect_right(starts, run.first) - 1
+            if begin < 0:
+                raise InputError(f"layer {run.layer} of plane {run.plane} is asked for but not in the stream")
+            wanted.update(starts[begin : bisect_left(starts, run.end)])
+        yield from (known[first] for first in sorted(wanted))
+
+
+def _add_whole(section: Section, packer: Packer) -> None:
+    """Put a section in a packet as it is."""
+    where = (section.plane, section.layer, section.phase, section.first)
+    if packer.room(*where) < len(section.payload):
+        packer.flush_started()
+        if packer.room(*where) < len(section.payload):
+            raise InputError("packets are too small to send these blocks again: take those of the first time")
+    packer.add(section, True)
 
 
 def _symbols(

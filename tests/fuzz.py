@@ -1,6 +1,6 @@
 """Mutated streams and captures against the ground half: `python -m tests.fuzz --count 100000 --seed 1`.
 
-Every case damages the capture of one of twenty-two streams in one framing and decodes what is left. It must end in a
+Every case damages the capture of one of twenty-three streams in one framing and decodes what is left. It must end in a
 picture or in an error of our own, in time and within a bound on memory, and every packet that the damage did not touch
 must be used. A case depends on the seed and its number only; a failure names both.
 """
@@ -38,7 +38,7 @@ FORGED = 0.25  # share of cases with a damaged packet behind a valid CRC, so tha
 
 @cache
 def streams() -> list[list[bytes]]:
-    """The packets of twenty-two streams: grey, colour and deep, all scales and interleaves, parity, every layer."""
+    """The packets of twenty-three streams: grey, colour and deep, all scales and interleaves, parity, every layer."""
     preview = onboard.compress(scene(80, 200, 7), quality=30, scale=2)
     deep = onboard.compress(deep_colour_scene(80, 90, 21), quality=30, packet_size=150, curve="sqrt")
     made = [
@@ -49,6 +49,7 @@ def streams() -> list[list[bytes]]:
         onboard.compress(
             scene(90, 120, 5), quality=70, packet_size=100, parity=(100, 50), interleave=4, order="spread"
         ),
+        onboard.compress(scene(90, 120, 5), quality=50, packet_size=100, expect_loss=0.1, expect_burst=4),
         onboard.compress(scene(100, 130, 6), quality=60, scale=2, packet_size=80),
         onboard.compress(scene(130, 170, 7), quality=70, scale=4, packet_size=64, interleave=2),
         onboard.compress(scene(150, 150, 8), quality=80, scale=8, packet_size=60, interleave=4),

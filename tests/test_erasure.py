@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onboard
+from onboard.encoder import seal
 from onboard.erasure import MAX_GROUP, Protection, parity_packets, parity_rows, protect, spread
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.recover import recover
@@ -207,9 +208,9 @@ def test_parity_packets_alone_are_a_picture_when_there_are_k_of_them() -> None:
 def test_another_parity_is_another_encoding() -> None:
     tags = {
         onboard.describe(onboard.compress(scene(90, 90, 4), quality=30, parity=parity))["tag"]
-        for parity in (None, (50, 10), (10, 50), (50, 50))
+        for parity in (None, (50, 10), (10, 50), (50, 50), Protection((0.5, 0)), Protection((0.5, 0), together=True))
     }
-    assert len(tags) == 4
+    assert len(tags) == 6
 
 
 @pytest.mark.parametrize("parity", [(-1, 0), (0, 1001)])
@@ -232,13 +233,33 @@ def test_a_group_too_small_to_be_worth_parity_pays_nothing_for_it() -> None:
     assert protect(packets, Protection((0.2, 0), (-0.5, 0))) == [pack(p) for p in packets]
 
 
-@given(st.integers(0, 700))
-def test_spreading_keeps_every_packet_and_parts_neighbours(n: int) -> None:
-    packets = [i.to_bytes(2, "big") for i in range(n)]
-    order = [int.from_bytes(p, "big") for p in spread(packets)]
-    assert sorted(order) == list(range(n))
-    if n >= 8:
-        assert min(abs(a - b) for a, b in pairwise(order)) >= n // 4
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 60])
+@pytest.mark.parametrize(
+    "parity", [None, Protection.percent(30, 0), Protection.percent(30, 10), Protection((0.3, 0), together=True)]
+)
+def test_spreading_keeps_every_packet_and_parts_those_of_layer_0(n: int, parity: Protection | None) -> None:
+    above = [replace(p, sections=(replace(p.sections[0], layer=1),)) for p in sources([20] * 2 * n, seed=2)]
+    packets = seal([*sources([20] * n), *above], parity)
+    order = spread(packets)
+    assert sorted(order) == sorted(packets)
+    where = [i for i, p in enumerate(order) if (s := unpack(p)[0].sections) and s[0].layer == 0]
+    if n >= 7 and (parity is None or not parity.together):
+        assert min(np.diff(where)) >= 2  # a burst of four takes two of them at most
+        names = [packets.index(order[i]) for i in where]
+        assert min(abs(a - b) for a, b in pairwise(names)) >= n // 4
+
+
+def test_groups_that_layers_share_restore_packets_of_any_layer() -> None:
+    data = onboard.compress(scene(200, 300, 4), quality=40, packet_size=120, parity=Protection((0.3, 0), together=True))
+    packets = split(data)
+    found, parity = parse(packets)
+    assert {p.sections[0].layer for p in found} == {0, 1}
+    assert len({p.erasure[0] for p in found if p.erasure}) == 1 and all(p.erasure for p in found)
+    assert packets[len(found) :] == [pack(p) for p in parity]
+    whole = onboard.decompress(data)
+    for begin in range(0, len(packets) - len(parity), 3):
+        healed = onboard.decompress(packets[:begin] + packets[begin + len(parity) :])
+        assert healed.complete and (healed.image == whole.image).all()
 
 
 def test_a_spread_stream_is_the_same_picture_in_another_order() -> None:

@@ -98,8 +98,10 @@ def test_garbage_between_frames_costs_no_packet(framing: str) -> None:
     rng = random.Random(framing)
     frames = [framed(framing, [p]) for p in PACKETS]
     capture = b"".join(rng.randbytes(rng.randrange(40)) + f for f in frames) + rng.randbytes(30)
-    found = scan(unframe(capture, framing))[0]
-    assert len(found) == len(PACKETS)
+    for said in (framing, "auto"):
+        for begin in (b"", b"\xc0", rng.randbytes(500)):  # whatever a capture begins with
+            found = scan(unframe(begin + capture, said))[0]
+            assert len(found) == len(PACKETS)
 
 
 @pytest.mark.parametrize("framing", ["none", "ccsds", "kiss"])

@@ -17,7 +17,7 @@ from onboard.model import default_model
 from onboard.resend import resend
 from onboard.scan import scan
 from onboard.wire import Colour, Description, pack
-from tests.make_vectors import colour_scene, scene
+from tests.make_vectors import colour_scene, deep_scene, scene
 from tests.test_erasure import split
 
 CASES = {
@@ -53,6 +53,41 @@ def test_what_is_resent_makes_the_picture_whole_and_nothing_is_sent_twice(name: 
             alone = onboard.decompress(again).missing
             missing = sum(b - a for a, b in wanted.spans)
             assert sum(b - a for a, b in alone.spans) == total - missing
+
+
+LAYERED = {
+    "layers in one go": (lambda: scene(200, 317, 5), {"bpp": 0.6}),
+    "in colour, interleaved": (lambda: colour_scene(150, 210, 6), {"bpp": 0.9, "interleave": 4}),
+    "lossless": (lambda: scene(90, 130, 5), {"lossless": True}),
+    "deep": (lambda: deep_scene(120, 130, 5), {"quality": 150}),
+}
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_higher_layers_that_are_sent_whole_are_asked_for_and_sent_again(name: str) -> None:
+    picture, options = LAYERED[name]
+    packets = split(onboard.compress(picture(), packet_size=400, **options))
+    whole = onboard.decompress(packets)
+    assert whole.complete and whole.missing.spans == ()
+    for kept in ([*packets[:-2], packets[-1]], packets[::3] + packets[-1:]):
+        got = onboard.decompress(kept)
+        assert not got.complete and got.report["received"] < 1
+        wanted = parse_map(got.missing.pack())
+        again = [pack(p) for p in resend(scan(b"".join(packets))[0], wanted, default_model(), 400)]
+        assert all(len(p) <= 400 for p in again)
+        assert sum(map(len, again)) <= 1.15 * sum(map(len, packets)) - sum(map(len, kept)) + 400
+        healed = onboard.decompress(kept + again)
+        assert healed.complete and (healed.image == whole.image).all()
+    with pytest.raises(InputError, match="too small"):
+        resend(scan(b"".join(packets))[0], wanted, default_model(), 64)
+
+
+def test_a_region_that_was_refined_asks_for_nothing_elsewhere() -> None:
+    picture = scene(200, 317, 5)
+    preview = onboard.compress(picture, quality=30)
+    more = onboard.refine(picture, preview, budget=2000, regions=[(64, 64, 80, 60)])
+    got = onboard.decompress(preview + more)
+    assert got.complete and got.missing.spans == ()
 
 
 def test_packets_that_came_complete_leave_an_empty_map() -> None:
@@ -117,7 +152,7 @@ def test_layer_1_is_asked_for_in_whole_quads() -> None:
     description = Description(1, 2, 3, 72, 40)  # 9 x 5 blocks
     missing = np.zeros(45 + 12, bool)
     missing[[7, 45 + 0, 45 + 11]] = True
-    runs = list(map_of(description, missing).runs(description))
+    runs = list(map_of(description, [(0, missing[:45]), (45, missing[45:])]).runs(description))
     assert [(r.layer, r.first, r.end) for r in runs] == [(0, 7, 8), (1, 0, 4), (1, 44, 45)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from onboard.errors import InputError
+from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
@@ -74,7 +74,12 @@ def command(options: argparse.Namespace) -> int:
         plain = listen_command(
             store, options, lambda d, several: one_picture(store, d, output_name(store, options, d, several), options)
         )
-    found = store.descriptions()
+    try:
+        found = store.descriptions()
+    except NothingDecodableError as e:
+        if options.apid is None:
+            raise
+        raise NothingDecodableError(f"{e}; space packets of other APIDs than {options.apid} were left out") from None
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     results = []
     for description in found:
@@ -128,7 +133,7 @@ def one_picture(
     write_bytes(output, picture)
     if options.missing:
         wanted = decoded.missing.pack(options.missing_limit)
-        result["missing"] = map_text(wanted)
+        result["missing"], result["missing_bytes"] = map_text(wanted), len(wanted)
         path = _with_id(options.missing, description, len(store.pictures) > 1)
         form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(path).suffix)
         write_bytes(path, wanted if form is None else f"{form}\n".encode())
@@ -170,6 +175,8 @@ def summary(r: dict[str, Any]) -> str:
         f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % received in "
         f"{r['packets']['used']} packets, {r['decoder']} decoder ({r['why']}), {1000 * r['seconds']:.0f} ms"
     )
+    if "missing" in r:
+        text += f", missing map of {r['missing_bytes']} bytes"
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f}" if "psnr" in r else "")
 
 

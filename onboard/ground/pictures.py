@@ -16,11 +16,11 @@ from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, luma_part, stand_ins, unavailable
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
-from onboard.missing import MissingMap, lines, map_of
+from onboard.missing import MissingMap, lines, map_of, section_grid
 from onboard.model import Model, find_model
 from onboard.planes import phase_order
 from onboard.scan import ScanReport, scan
-from onboard.wire import LAYER_FIRST, TIME, Description, ExtensionType, Kind, Packet, Section, quality_of
+from onboard.wire import LAYER_FIRST, LAYER_REST, TIME, Description, ExtensionType, Kind, Packet, Section, quality_of
 
 DEFAULT_MAX_PIXELS = 1 << 28
 PACKET_COST = 1500  # bytes that the objects of a packet take beside its payload, measured
@@ -35,7 +35,7 @@ class Decoded:
         image: uint8 or uint16, (height, width) or (height, width, 3).
         mask: uint8 per 8x8 luma block at full size: 0 concealed, n + 1 the highest layer that was applied.
         report: what was received and how the picture was made; plain values only, ready for JSON.
-        missing: which blocks of layers 0 and 1 have not arrived.
+        missing: which blocks have not arrived, of layers 0 and 1 and of those above that are sent of all blocks.
     """
 
     image: np.ndarray
@@ -195,17 +195,22 @@ def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | Non
 
 def missing_of(decoding: Decoding) -> MissingMap:
     """The missing map of what has been received of a picture."""
-    if all(state.has_first.all() and state.has_rest.all() for state in decoding.planes):
-        return MissingMap(decoding.description.picture_id, decoding.description.tag, ())
-    parts = []
-    for line in lines(decoding.description):
-        state = decoding.planes[line.plane]
-        got = state.has_first if line.layer == LAYER_FIRST else state.has_rest
-        order = phase_order(state.rows, state.columns, decoding.description.interleave_log2, line.phase)
-        missing = np.zeros(len(order), bool) if got.all() else ~got[order]
-        padded = np.concatenate([missing, np.zeros(-len(missing) % line.unit, bool)])
-        parts.append(padded.reshape(-1, line.unit).any(1))
-    return map_of(decoding.description, np.concatenate(parts))
+    d, layers = decoding.description, decoding.layers
+    has: dict[tuple[int, int], np.ndarray] = {}
+    for plane, state in enumerate(decoding.planes):
+        has |= {(plane, LAYER_FIRST): state.has_first, (plane, LAYER_REST): state.has_rest}
+        has |= {(plane, layer): layers.arrived(layer, plane) for layer in layers.whole}
+    has = {key: got for key, got in has.items() if not got.all()}
+    parts: list[tuple[int, np.ndarray]] = []
+    for line in lines(d, max((layer for _, layer in has), default=LAYER_FIRST)):
+        got = has.get((line.plane, line.layer))
+        if got is None:
+            continue
+        grid = section_grid(d, line.plane, line.layer)
+        missing = ~got[phase_order(*grid, d.interleave_log2, line.phase)]
+        padded = np.concatenate([missing, np.zeros(-line.blocks % line.unit, bool)])
+        parts.append((line.begin, padded.reshape(-1, line.unit).max(1)))
+    return map_of(d, parts)
 
 
 def decode_one(

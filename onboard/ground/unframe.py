@@ -24,6 +24,7 @@ from onboard.wire import CRC, HEADER, LENGTH, MAGIC, MAX_PACKET
 
 UNFRAMINGS = ("auto", "none", "ccsds", "kiss")
 MAX_ADDRESSES = 10  # AX.25: destination, source, up to eight digipeaters in version 2.0
+LONGEST_HEAD = 2 * (MAX_ADDRESSES * ADDRESS + 2) + 2  # every byte escaped, and two of the packet
 LONGEST_FRAME = 2 * (MAX_PACKET + MAX_ADDRESSES * ADDRESS) + 64  # every byte escaped
 
 
@@ -32,17 +33,27 @@ def unframe(data: bytes, framing: str = "auto", apid: int | None = None) -> byte
 
     Args:
         data: a capture.
-        framing: one of UNFRAMINGS; "auto" takes KISS when the data begins with its frame end, else CCSDS headers off
-            where there are any.
+        framing: one of UNFRAMINGS; "auto" takes KISS where a frame of it holds one of our packets, else CCSDS headers
+            off where there are any.
         apid: with CCSDS, take packets of this APID only.
     """
     if framing not in UNFRAMINGS:
         raise InputError(f"framing {framing!r}: must be one of {', '.join(UNFRAMINGS)}")
-    if framing == "kiss" or (framing == "auto" and apid is None and data[:1] == bytes((FEND,))):
+    if framing == "kiss" or (framing == "auto" and apid is None and is_kiss(data)):
         return b"".join(map(strip_ax25, kiss_payloads(data)))
-    if framing == "ccsds" or (framing == "auto" and (apid is not None or _space_packet_at(data, 0) is not None)):
+    if framing == "ccsds" or (framing == "auto" and (apid is not None or _next_space_packet(data, 0) < len(data))):
         return b"".join(space_packet_fields(data, apid))
     return data
+
+
+def is_kiss(data: bytes) -> bool:
+    """Whether a KISS frame begins in the data that holds one of our packets, as far as its first bytes tell."""
+    at = -1
+    while (at := data.find(bytes((FEND, KISS_DATA)), at + 1)) >= 0:
+        head = strip_ax25(_unescape(data[at + 2 : at + 2 + LONGEST_HEAD]))
+        if int.from_bytes(head[:2], "big") >> 4 == MAGIC:
+            return True
+    return False
 
 
 def kiss_payloads(data: bytes) -> Iterator[bytes]:
@@ -90,7 +101,7 @@ def space_packet_fields(data: bytes, apid: int | None) -> Iterator[bytes]:
 
 
 def _next_space_packet(data: bytes, at: int) -> int:
-    """Offset of the next space packet with one of our packets in it, or the end of the data."""
+    """Offset of the first space packet from here on with one of our packets in it, or the end of the data."""
     first = bytes((MAGIC >> 4,))
     while (found := data.find(first, at + SPACE_PACKET.size)) >= 0:
         at = found - SPACE_PACKET.size
@@ -124,7 +135,7 @@ class Unframer:
     def feed(self, data: bytes, *, final: bool = False) -> bytes:
         """Packets and garbage, as unframe() gives them, of what is settled by now; all that is left when final."""
         data = self._rest + data
-        if self._framing == "auto" and self._apid is None and data[:1] == bytes((FEND,)):
+        if self._framing == "auto" and self._apid is None and (data[:1] == bytes((FEND,)) or is_kiss(data)):
             self._framing = "kiss"
         settled = len(data) if final else _settled_kiss(data) if self._framing == "kiss" else _settled(data)
         self._rest = data[settled:]
