@@ -189,8 +189,11 @@ class PartCoder:
         codes = refinement_codes()
         best = int(codes.cost(counts.sum((0, 1))).argmin())
         found, seen = codes.cost(counts, best) + tally[:, :, 0], tally[:, :, 1]
-        per_block = np.where(seen > 0, found, found.sum()) / np.where(seen > 0, seen, max(seen.sum(), 1))
-        spread = [a * (len(local) / many) for a, (_, _, local) in zip(per_block, self.grids, strict=True)]
+        usual = found.sum() / max(int(seen.sum()), 1)  # bits of a block, where none was counted
+        spread = []
+        for bits, those, (_, _, local) in zip(found, seen, self.grids, strict=True):
+            blocks = len(local) / many
+            spread.append(np.where(those > 0, bits * (blocks / np.maximum(those, 1)), usual * blocks))
         return Counted(best, error * total / max(int(seen.sum()), 1) / 256, spread)
 
     def sections(self, grain: Grain, packer: Packer, grain_at: GrainAt) -> None:

@@ -23,7 +23,7 @@ ZONE_TRIES = 6
 GOOD_STEP = 0.989  # of the bits asked for: a step alone that takes so many is better than a wider dead zone
 CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
 
-LEAST_USED, LEAST_LEFT, BLENDS = 0.97, 32, 6  # of the budget, bytes: else grains are blended; tries
+LEAST_USED, MOST_LEFT, BLENDS = 0.97, 64, 6  # of the budget, bytes: else grains are blended; tries
 
 BitsOf = Callable[[Grain], float]
 
@@ -123,7 +123,7 @@ def spend(
     if min(sizes.values()) > budget:
         best = min(made, key=lambda g: sizes[g])
         return made[best], sizes[best]
-    enough = min(LEAST_USED * budget, budget - LEAST_LEFT)
+    enough = min(LEAST_USED * budget, budget - MOST_LEFT)
     while True:
         best = max(sorted(g for g in made if sizes[g] <= budget), key=lambda g: sizes[g])  # the finest of a size
         above = min((g for g in made if sizes[g] > budget), key=lambda g: sizes[g], default=None)

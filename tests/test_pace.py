@@ -41,7 +41,7 @@ def test_a_large_picture_is_coded_once_to_its_budget(bpp: float, monkeypatch: py
     data = onboard.compress(picture, budget=budget, packet_size=1500)
     assert shot.LEAST_USED * budget <= len(data) <= budget
     steps = steps_of(data)
-    assert 0 < max(steps) - min(steps) < 12
+    assert 0 < np.ptp(steps[: len(steps) * 9 // 10]) < 8  # only the last ones may differ more
     assert (onboard.decompress(data, enhance="plain").mask == 1 + FIRST_REFINEMENT).all()
     assert data == onboard.compress(picture, budget=budget, packet_size=1500)
 
