@@ -170,7 +170,7 @@ def speed(folder: Path) -> Iterator[str]:
     """12 MP grey in memory at 1 bpp, one thread, and a region of it."""
     from onboard.job import Job
     from onboard.model import default_model
-    from onboard.progressive import single_shot
+    from onboard.shot import single_shot
     from onboard.wire import MAX_PACKET, Colour, Description
 
     onboard = codec()

@@ -29,8 +29,8 @@ def known_step(grey: np.ndarray, data: bytes) -> Callable[[], list[bytes]]:
     from onboard.job import Job
     from onboard.layer_header import FIRST_REFINEMENT, unpack_header
     from onboard.model import default_model
-    from onboard.progressive import single_shot
     from onboard.scan import scan
+    from onboard.shot import single_shot
     from onboard.tables import REFINE_SETS
     from onboard.wire import MAX_PACKET, Description
 

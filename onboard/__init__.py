@@ -27,6 +27,7 @@ from onboard.encoder import content_crc
 from onboard.erasure import Protection, spread
 from onboard.errors import BudgetError, InputError, NothingDecodableError, OnboardError
 from onboard.job import FINER_MARGIN, Job
+from onboard.layer_header import FIRST_REFINEMENT
 from onboard.model import Model, find_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture
@@ -216,6 +217,9 @@ def refine(
         lossless: every sample of what is asked for exactly, instead of a size.
         packet_size, source_id, capture_time_ms, metadata, model: as in compress().
 
+    Returns:
+        the packets; none, b"", where every sample that is asked for has been sent exactly.
+
     Raises:
         InputError: unusable picture, base or options. BudgetError: no refinement is that small.
     """
@@ -240,7 +244,7 @@ def refine(
             raise InputError("a lossless stream has the size that it needs: give no budget")
         return b"".join(request.lossless())
     if (budget is None) == (bpp is None):
-        raise InputError("a refinement needs a budget or bits per pixel")
+        raise InputError("a refinement needs a budget or bits per pixel, or must be lossless")
     if budget is None:
         assert bpp is not None
         budget = int(bpp * 8 * request.wanted().sum())
@@ -334,6 +338,8 @@ def decompress(
 def describe(data: bytes) -> dict[str, Any]:
     """What a run of packets says of itself, without decoding it: sizes, ids, scale and quality, ready for JSON.
 
+    `refinements` are the layers above the preview: 2 to 14, and 15 which is lossless. `quality` is the preview's.
+
     Raises NothingDecodableError.
     """
     packets, report = scan(data)
@@ -351,6 +357,7 @@ def describe(data: bytes) -> dict[str, Any]:
         "bytes": len(data),
         "packets": len(packets),
         "layer_bytes": {**layers, "headers": len(data) - report.skipped_bytes - sum(layers.values())},
+        "refinements": sorted(n for n in map(int, filter(str.isdigit, layers)) if n >= FIRST_REFINEMENT),
         "bpp": round(8 * len(data) / (d.width * d.height), 5),
         "width": d.width,
         "height": d.height,

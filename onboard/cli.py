@@ -12,7 +12,7 @@ import numpy as np
 
 from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
-from onboard.cli_refine import add_refine, check_options, refine_picture
+from onboard.cli_refine import add_refine, check_options, contents, refine_picture
 from onboard.errors import InputError, OnboardError
 from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, run, say
@@ -217,7 +217,7 @@ def summary(r: dict[str, Any]) -> str:
     ratio = f"1:{r['ratio']:.0f}, " if "ratio" in r else ""
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "
-        f"{ratio}scale {r['scale']}, quality {r['quality']:g}, {1000 * r['seconds']:.0f} ms"
+        f"{ratio}{contents(r)}, {1000 * r['seconds']:.0f} ms"
     )
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f} ({r['decoder']})" if "psnr" in r else "")
 

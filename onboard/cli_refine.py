@@ -14,6 +14,8 @@ from onboard.errors import InputError
 from onboard.image_io import read_bytes
 
 SUFFIX = ".refine.obp"
+LOSSLESS = 15  # the layer
+WELL_USED = 0.9  # of a budget: less is only used where the finest step needs no more
 
 
 def add_refine(parser: argparse.ArgumentParser) -> None:
@@ -84,5 +86,22 @@ def refine_picture(
         "seconds": round(perf_counter() - began, 4),
         "base": [Path(name).name for name in options.base],
         "regions": options.roi,
+        "at_finest": options.budget is not None and len(data) < WELL_USED * options.budget,
     }
     return data, result
+
+
+def contents(r: dict[str, Any]) -> str:
+    """What a stream holds, by its report: of a preview scale and quality, else its layers."""
+    higher = [str(n) for n in r["refinements"] if n != LOSSLESS]
+    layers = f"layer{'s'[: len(higher) > 1]} {', '.join(higher)}"
+    exact = LOSSLESS in r["refinements"]
+    if "base" in r:
+        many = len(r["regions"])
+        where = f"{many} region{'s'[: many > 1]}" if many else "the whole picture"
+        rest = ", the finest there is below --lossless" if r["at_finest"] else ""
+        return f"{'all that is missing of' if exact else f'{layers} of'} {where}{rest}"
+    preview = f"scale {r['scale']}, quality {r['quality']:g}"
+    if exact:
+        return f"lossless behind a preview of {preview}"
+    return f"layers 0 and {', '.join(higher)}" if higher else preview

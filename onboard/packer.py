@@ -21,7 +21,7 @@ LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a pack
 
 
 class Packer:
-    """Fills packets with sections, in order."""
+    """Fills packets of at most `size` bytes with sections, in order."""
 
     def __init__(
         self,
@@ -34,16 +34,17 @@ class Packer:
         self._overhead = header_size(description, extensions) + CRC.size
         self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)
-        self._size = packet_size
+        self.size = packet_size
         self._sections: list[Section] = []
-        self._free = 0
+        self._free = self._room = 0  # bytes for sections in the packet that is being filled
         self._done: list[Packet] = []
+        self._done_size = 0
 
     def room(self, plane: int, layer: int, phase: int, begin: int) -> int:
         """Payload bytes that a section beginning at this block may use; starts a new packet when few are left."""
         while True:
             if not self._sections:
-                self._free = self._size - self._overhead - self._reserve[layer > LAYER_FIRST]
+                self._free = self._room = self.size - self._overhead - self._reserve[layer > LAYER_FIRST]
             room = self._free - len(section_header(plane, layer, phase, begin, None))
             if self._sections:
                 room -= LENGTH_FIELD
@@ -58,6 +59,11 @@ class Packer:
         self._sections.append(section)
         if not plane_done:
             self._flush()
+
+    @property
+    def used(self) -> int:
+        """Bytes of all packets so far, without what erasure packets need of them."""
+        return self._done_size + (self._overhead + self._room - self._free if self._sections else 0)
 
     def flush_started(self) -> bool:
         """Close the packet if it has sections; True when there was one to close."""
@@ -75,5 +81,6 @@ class Packer:
         return self._done
 
     def _flush(self) -> None:
+        self._done_size = self.used
         self._done.append(replace(self._packet, sections=tuple(self._sections)))
         self._sections = []

@@ -6,8 +6,9 @@ The encoder and the decoder agree on a reference by `onboard.reference`; what ha
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,12 +41,13 @@ DEAD_ZONE, WIDEST_DEAD_ZONE = 640, 1200
 RUN_PRICE, DEAR_RUN = 448, 24
 CHROMA_STEPS = 6  # steps by which chroma is coarser than luma
 SECTION_BLOCKS = 1024  # about what a section holds
-COUNTED_BLOCKS = 1 << 14  # of a plane, spread over it in sections, for the choice of table set
-# The same for the choice of grain. Many small pieces tell the size of 12 MP to 1 or 2 %, where 16 large ones are up to
-# 17 % off; what they say more, for want of neighbours, is below 1 %.
+# Blocks of a plane that are counted, spread over it, for the choice of table set and of grain. Many small pieces tell
+# the size of 12 MP to 1 or 2 %, where 16 large ones are up to 17 % off; what they say more, for want of neighbours, is
+# below 1 %.
 SEARCHED_BLOCKS, PIECE_BLOCKS = 1 << 13, 64
+SPREAD_PIECES = 8  # of a grid, for each part of it of which it is told how many bits it takes
+MOST_PARTS = 16
 COUNTED_ROWS = 16  # of blocks of a plane, for what lossless coding takes
-QUICK_COLUMNS = 512  # of these rows, for a first guess
 LOSSLESS_LEAST_PACKET = 300  # bytes that surely hold the dearest block of 16-bit samples
 
 
@@ -62,6 +64,7 @@ class Grain:
     dead_zone: int = DEAD_ZONE
 
 
+@lru_cache(maxsize=64)
 def zone(step: int, dead_zone: int = DEAD_ZONE) -> np.ndarray:
     """int64 (3,): what a coefficient must have to be kept, see code_refinement. `step` indexes LAYER_STEPS."""
     first, rise = dead_zone * ZONE // 1024, RUN_PRICE * ZONE // (1024 * DEAR_RUN)
@@ -115,6 +118,29 @@ def plane_step(step: int, plane: int) -> int:
     return min(step + (CHROMA_STEPS if plane else 0), len(LAYER_STEPS) - 1)
 
 
+# (number of a grid of a part, block where a section begins) -> (its grain, block up to which it may hold)
+GrainAt = Callable[[int, int], tuple[Grain, int]]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What symbols counted here and there say of a part at a grain.
+
+    Attributes:
+        table_set: the best one.
+        error: squared error in samples.
+        spread: of each grid, float (parts,) bits of parts of equal size.
+    """
+
+    table_set: int
+    error: float
+    spread: list[np.ndarray]
+
+    @property
+    def bits(self) -> float:
+        return float(sum(s.sum() for s in self.spread))
+
+
 class PartCoder:
     """Codes a part, cut into the grids that its sections run through."""
 
@@ -126,75 +152,77 @@ class PartCoder:
         self.base.setflags(write=False)
         shape = layer_grid(description, part.plane)
         self.work = work_kind(depth_of(description))
-        self._counted: dict[tuple[Grain, int], tuple[int, float, float]] = {}
+        self._counted: dict[Grain, Counted] = {}
         self.grids = [
             (phase, grid, to_local(grid.order, shape[1], part.rect))
             for phase, grid in part_grids(part.rect, shape, description.interleave_log2)
         ]
 
-    def table_set(self, grain: Grain) -> int:
-        """The best table set at a grain."""
-        return self._count(grain, COUNTED_BLOCKS, SECTION_BLOCKS)[0]
-
     def measure(self, grain: Grain) -> tuple[float, float]:
         """(bits, squared error in samples) at a grain, about."""
-        return self._count(grain, self.searched_blocks, PIECE_BLOCKS)[1:]
+        counted = self._count(grain)
+        return counted.bits, counted.error
 
-    def _count(self, grain: Grain, blocks: int, piece: int) -> tuple[int, float, float]:
-        """(best table set, bits, squared error in samples) from about so many blocks in such pieces, counted once."""
-        stride = max(sum(len(local) for _, _, local in self.grids) // blocks, 1)
-        if stride == 1:
-            piece = SECTION_BLOCKS
-        if (grain, stride * piece) not in self._counted:
-            self._counted[grain, stride * piece] = self._count_pieces(grain, piece, stride)
-        return self._counted[grain, stride * piece]
+    def spread(self, grain: Grain) -> list[np.ndarray]:
+        """About how the bits at a grain are spread: see Counted."""
+        return self._count(grain).spread
 
-    def _count_pieces(self, grain: Grain, piece: int, stride: int) -> tuple[int, float, float]:
-        counts = np.zeros(SET_SYMBOLS, np.int64)
+    def _count(self, grain: Grain) -> Counted:
+        if grain not in self._counted:
+            self._counted[grain] = self._count_pieces(grain)
+        return self._counted[grain]
+
+    def _count_pieces(self, grain: Grain) -> Counted:
+        total = sum(len(local) for _, _, local in self.grids)
+        stride = max(total // self.searched_blocks, 1)
+        piece = SECTION_BLOCKS if stride == 1 else PIECE_BLOCKS
+        many = min(max(total // (stride * piece * SPREAD_PIECES * len(self.grids)), 1), MOST_PARTS)
         at = plane_step(grain.step, self.part.plane)
         least = zone(at, grain.dead_zone)
-        raw, error, seen, total = 0, 0.0, 0, 0
-        for _, grid, local in self.grids:
-            more, wrong, many = count_refinement(
+        counts = np.zeros((len(self.grids), many, SET_SYMBOLS), np.int64)
+        tally, error = np.zeros((len(self.grids), many, 2), np.int64), 0.0
+        for (_, grid, local), symbols, raw in zip(self.grids, counts, tally, strict=True):
+            error += count_refinement(
                 self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[at], least,
-                grid.rows, grid.columns, piece, stride, counts,
+                grid.rows, grid.columns, piece, stride, symbols, raw,
             )  # fmt: skip
-            raw, error, seen, total = raw + more, error + wrong, seen + many, total + len(local)
-        bits = refinement_codes().lengths.astype(np.int64) @ counts
-        best = int(bits.argmin())
-        share = total / max(seen, 1)
-        return best, share * (int(bits[best]) + raw), share * error / 256
+        codes = refinement_codes()
+        best = int(codes.cost(counts.sum((0, 1))).argmin())
+        found, seen = codes.cost(counts, best) + tally[:, :, 0], tally[:, :, 1]
+        usual = found.sum() / max(int(seen.sum()), 1)  # bits of a block, where none was counted
+        spread = []
+        for bits, those, (_, _, local) in zip(found, seen, self.grids, strict=True):
+            blocks = len(local) / many
+            spread.append(np.where(those > 0, bits * (blocks / np.maximum(those, 1)), usual * blocks))
+        return Counted(best, error * total / max(int(seen.sum()), 1) / 256, spread)
 
-    def sections(self, grain: Grain, packer: Packer) -> None:
-        """Code everything at a grain into a packer."""
-        table_set = self.table_set(grain)
-        at = Grain(plane_step(grain.step, self.part.plane), grain.dead_zone)
-        for phase, grid, local in self.grids:
-            header = LayerHeader(self.part.reference, table_set, at.step, grid.left, grid.span).pack()
-            self._grid_sections(phase, grid, local, header, at, packer)
+    def sections(self, grain: Grain, packer: Packer, grain_at: GrainAt) -> None:
+        """Code everything into a packer, with the table set that is best at a grain."""
+        table_set = self._count(grain).table_set
+        for number in range(len(self.grids)):
+            self._grid_sections(number, table_set, packer, grain_at)
 
-    def _grid_sections(
-        self, phase: int, grid: SectionGrid, local: np.ndarray, header: bytes, at: Grain, packer: Packer
-    ) -> None:
-        step, least = LAYER_STEPS[at.step], zone(at.step, at.dead_zone)
-        words = refinement_codes().words[header[0] & 7]
+    def _grid_sections(self, number: int, table_set: int, packer: Packer, grain_at: GrainAt) -> None:
+        phase, grid, local = self.grids[number]
+        words = refinement_codes().words[table_set]
         keep = np.full(len(local), 64, np.uint8)
         begin, total = 0, len(local)
         while begin < total:
+            grain, until = grain_at(number, begin)
+            step = plane_step(grain.step, self.part.plane)
+            header = LayerHeader(self.part.reference, table_set, step, grid.left, grid.span).pack()
             first = grid.number(begin)
             limit = packer.room(self.part.plane, self.part.layer, phase, first) - len(header)
-            payload = np.empty(len(header) + limit + SLACK, np.uint8)
-            payload[: len(header)] = np.frombuffer(header, np.uint8)
-            out = payload[len(header) :]
+            out = np.empty(limit + SLACK, np.uint8)
             end, used = code_refinement(
-                self.source, self.base, local, self.part.rect.columns, self.work, step, least, keep,
-                grid.rows, grid.columns, begin, words, out, limit,
+                self.source, self.base, local, self.part.rect.columns, self.work, LAYER_STEPS[step],
+                zone(step, grain.dead_zone), keep, grid.rows, grid.columns, begin, until, words, out, limit,
             )  # fmt: skip
             if end == begin:
                 if not packer.flush_started():
                     keep[begin] //= 2  # a packet of 48 bytes cannot hold every block
                 continue
-            coded = payload[: len(header) + used].tobytes()
+            coded = header + out[:used].tobytes()
             packer.add(Section(self.part.plane, self.part.layer, phase, first, coded), end == total)
             begin = end
 
@@ -294,14 +322,17 @@ def lossless_sections(planes: Sequence[np.ndarray], rect: Rect, description: Des
                 begin = end
 
 
-def lossless_bits(picture: np.ndarray, description: Description, columns: int | None = None) -> float:
+def lossless_bits(
+    picture: np.ndarray, description: Description, columns: int | None = None, many: int = COUNTED_ROWS
+) -> float:
     """About what layer 15 takes, from some rows of blocks; rather too much, for these cannot refer to each other.
 
     Args:
         columns: that are looked at in each row, now here, now there; all by default.
+        many: rows of blocks, about.
     """
     height, width = picture.shape[:2]
-    rows = range(0, height, BLOCK)[:: max(height // (BLOCK * COUNTED_ROWS), 1)]
+    rows = range(0, height, BLOCK)[:: max(height // (BLOCK * many), 1)]
     across = min(columns or width, width)
     lefts = [(width - across) * i // max(len(rows) - 1, 1) for i in range(len(rows))]
     pieces = [picture[top : top + BLOCK, left : left + across] for top, left in zip(rows, lefts, strict=True)]
@@ -326,6 +357,6 @@ def _lossless_cost(samples: np.ndarray, half: int) -> tuple[int, float]:
         coded += 8 * code_lossless(
             samples, half, blocks, 1, columns, True, 0, codes.words[0], flat, out, room, counts
         )[1]  # fmt: skip
-    bits = codes.lengths.astype(np.int64) @ counts
+    bits = codes.cost(counts)
     best = int(bits.argmin())
     return best, float(coded + bits[best] - bits[0]) * rows / len(chosen)

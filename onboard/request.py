@@ -10,6 +10,7 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import BudgetError, InputError
 from onboard.layer_header import FIRST_REFINEMENT, LAST_REFINEMENT, NORMATIVE
+from onboard.pace import blend
 from onboard.packer import Packer
 from onboard.planes import plane_count
 from onboard.reference import Rect, layer_shape
@@ -65,14 +66,15 @@ class Request:
         return grid
 
     def refine(self, budget: int) -> list[bytes]:
-        """The best refinement of at most `budget` bytes. Raises BudgetError, InputError."""
+        """The best refinement of at most `budget` bytes, none of what is exact. Raises BudgetError, InputError."""
         parts = [PartCoder(part, self.base.description) for part in self._parts()]
+        if not parts:
+            return []
         bits_of = counted(parts)
 
-        def make(grain: Grain) -> list[bytes]:
+        def make(grain: Grain, finer: Grain | None = None, share: float = 0.0) -> list[bytes]:
             packer = self._packer()
-            for part in parts:
-                part.sections(grain, packer)
+            blend(parts, packer, grain, finer or grain, share)
             return packer.packed()
 
         overhead = sum(len(part.grids) for part in parts) * SECTION_OVERHEAD
@@ -84,16 +86,17 @@ class Request:
 
     def lossless(self) -> list[bytes]:
         """Layer 15 of what is asked for and has not been sent."""
-        wanted = self.wanted()
-        sent = self.base.layers.lossless()
-        if sent is not None:
-            wanted &= ~sent[1]
         packer = self._packer()
         d = self.base.description
-        for rect in rectangles(wanted):
+        for rect in rectangles(self.wanted() & ~self._exact()):
             y, x = rect.samples(d.height, d.width)
             lossless_sections(lossless_planes(self.picture[y, x], d), rect, d, packer)
         return packer.packed()
+
+    def _exact(self) -> np.ndarray:
+        """Blocks of plane 0 of which every sample has been sent: bool (rows, columns)."""
+        sent = self.base.layers.lossless()
+        return np.zeros_like(self.wanted()) if sent is None else sent[1]
 
     def _packer(self) -> Packer:
         return Packer(self.base.description, self.index, self.packet_size, self.extensions)
@@ -101,7 +104,8 @@ class Request:
     def _parts(self) -> Iterator[Part]:
         """What is asked for, cut by what it refers to: the base, or the highest layer that has been sent."""
         d = self.base.description
-        wanted = self.wanted()
+        exact_already = self._exact()
+        wanted = self.wanted() & ~(exact_already if d.colour == Colour.GREY else in_fours(exact_already))
         planes, level = self._sent()
         if level.max(initial=0) >= LAST_REFINEMENT:
             raise InputError(f"there are no more than {LAST_REFINEMENT - 1} refinements, and all have been sent")
@@ -136,6 +140,14 @@ class Request:
 def halved(rect: Rect) -> Rect:
     """The blocks of a half-size plane under an even rectangle, or one that ends at the plane's edge."""
     return Rect(rect.top // 2, -(-rect.bottom // 2), rect.left // 2, -(-rect.right // 2))
+
+
+def in_fours(grid: np.ndarray) -> np.ndarray:
+    """The true cells of which all others in their square of 2x2 are true."""
+    rows, columns = grid.shape
+    padded = np.pad(grid, ((0, rows % 2), (0, columns % 2)), constant_values=True)
+    whole = padded.reshape(padded.shape[0] // 2, 2, -1, 2).all((1, 3))
+    return whole.repeat(2, 0).repeat(2, 1)[:rows, :columns]
 
 
 def rectangles(grid: np.ndarray) -> Iterator[Rect]:

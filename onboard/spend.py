@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log
+from typing import Protocol
 
 from onboard.layer_header import LAYER_STEPS
 from onboard.refiner import DEAD_ZONE, WIDEST_DEAD_ZONE, Grain, PartCoder
@@ -22,7 +23,15 @@ ZONE_TRIES = 6
 GOOD_STEP = 0.989  # of the bits asked for: a step alone that takes so many is better than a wider dead zone
 CLOSE, CENTRE = 0.994, 0.997  # of the bits asked for: where the search for a dead zone stops, and what it aims at
 
+LEAST_USED, MOST_LEFT, BLENDS = 0.97, 64, 6  # of the budget, bytes: else grains are blended; tries
+
 BitsOf = Callable[[Grain], float]
+
+
+class Make(Protocol):
+    """Packets of a grain, of a share of the blocks those of a finer one."""
+
+    def __call__(self, grain: Grain, finer: Grain | None = None, share: float = 0.0) -> list[bytes]: ...
 
 
 def counted(parts: Sequence[PartCoder]) -> BitsOf:
@@ -83,14 +92,14 @@ def spend(
     budget: int,
     start: Grain,
     bits_of: BitsOf,
-    make: Callable[[Grain], list[bytes]],
+    make: Make,
     size_of: Callable[[list[bytes]], int],
 ) -> tuple[list[bytes], int]:
     """The finest stream of at most `budget` bytes, to a few per cent.
 
     Args:
         start: the grain to code first.
-        make: packets of a grain. size_of: what they cost, with their framing.
+        size_of: what packets cost, with their framing.
 
     Returns:
         (packets, their bytes); the smallest that was seen when none is small enough.
@@ -111,9 +120,46 @@ def spend(
         grain = _next(budget, bits_of, sizes)
     while min(sizes.values()) > budget and max(made).step < COARSEST:  # counts know nothing of what packets cost
         code(Grain(max(made).step + 1))
-    fitting = [g for g in made if sizes[g] <= budget]
-    best = max(fitting, key=lambda g: sizes[g]) if fitting else min(made, key=lambda g: sizes[g])
+    if min(sizes.values()) > budget:
+        best = min(made, key=lambda g: sizes[g])
+        return made[best], sizes[best]
+    enough = min(LEAST_USED * budget, budget - MOST_LEFT)
+    while True:
+        best = max(sorted(g for g in made if sizes[g] <= budget), key=lambda g: sizes[g])  # the finest of a size
+        above = min((g for g in made if sizes[g] > budget), key=lambda g: sizes[g], default=None)
+        finer = Grain(best.step) if best.dead_zone > DEAD_ZONE else Grain(max(best.step - 1, 0))
+        if sizes[best] >= enough or above is not None or finer in made:
+            break
+        code(finer)
+    if sizes[best] < enough and above is not None:
+        return _blend(budget, (best, made[best], sizes[best]), (above, sizes[above]), make, size_of)
     return made[best], sizes[best]
+
+
+def _blend(
+    budget: int,
+    fits: tuple[Grain, list[bytes], int],
+    above: tuple[Grain, int],
+    make: Make,
+    size_of: Callable[[list[bytes]], int],
+) -> tuple[list[bytes], int]:
+    """Between two grains of which one fits and there is none: the finer one for as many blocks as the budget allows."""
+    grain, packets, size = fits
+    finer, most = above
+    low, high, least = 0.0, 1.0, size
+    for _ in range(BLENDS):
+        margin = (high - low) / 8
+        share = low + min(max((high - low) * (AIM * budget - least) / (most - least), margin), high - low - margin)
+        found = make(grain, finer, share)
+        if (its := size_of(found)) > budget:
+            high, most = share, its
+            continue
+        low, least = share, its
+        if its > size:
+            packets, size = found, its
+        if size >= ENOUGH * budget:
+            break
+    return packets, size
 
 
 def _next(budget: int, bits_of: BitsOf, sizes: dict[Grain, int]) -> Grain:

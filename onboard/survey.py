@@ -11,13 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from onboard.encoder import Effort, Encoding, PlaneLatents
+from onboard.encoder import ALL_GROUP_1, Effort, Encoding, PlaneLatents
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.predict import predict
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
 from onboard.reference import layer_log2, reference_plane, whole
 from onboard.refiner import Part, PartCoder, source_planes
-from onboard.wire import BLOCK, Description
+from onboard.wire import BLOCK, MAX_PACKET, Description
 
 TALL = 2 * BLOCK  # rows of pixels of a band: whole blocks of luma and of chroma
 SURVEYED_PIXELS = 1 << 19  # about
@@ -71,6 +71,13 @@ class Survey:
             part = Part(i, FIRST_REFINEMENT, FORETOLD, whole(d, i), source, reference)
             found.append(PartCoder(part, d, searched_blocks))
         return found
+
+    def layer_0_bytes(self, index: int) -> float:
+        """About what layer 0 of the whole picture takes at an index."""
+        taken = replace(self._latents, finest=0)
+        packets = taken.sources(index, MAX_PACKET, ALL_GROUP_1, (), 0, None)
+        share = [a.rows / b.rows for a, b in zip(self.encoding.planes, taken.planes, strict=True)]
+        return sum(len(s.payload) * share[s.plane] for p in packets for s in p.sections)
 
     def base_error(self, index: int, effort: Effort) -> float:
         """Squared error of the bands' luma, at the depth of the source, with layers 0 and 1."""

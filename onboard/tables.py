@@ -24,6 +24,7 @@ TABLES_FILE = "layers.obt"
 REFINE_SETS = 6
 LOSSLESS_SETS = 2
 
+_ALL = slice(None)
 Kinds = tuple[tuple[int, int, int], ...]
 _LAYOUT = (
     (REFINE_SETS, refine.SET_SYMBOLS, refine.KINDS, refine.MAX_LENGTH),
@@ -56,6 +57,15 @@ class Codes:
             for row in self.contexts():
                 out[row] = canonical_codes(lengths[row]) << 4 | lengths[row]
         return found
+
+    def cost(self, counts: np.ndarray, table_set: int | slice = _ALL) -> np.ndarray:
+        """Bits of counted symbols in a table set, or in each of them: (..., symbols) to float (...) or (..., sets),
+        whole numbers."""
+        return counts.astype(float) @ self._costs[table_set].T
+
+    @cached_property
+    def _costs(self) -> np.ndarray:
+        return self.lengths.astype(float)
 
     @lru_cache(maxsize=8)  # noqa: B019 - there is one of each coder
     def lookup(self, table_set: int) -> np.ndarray:

@@ -39,7 +39,7 @@ def code_all(
     out = np.empty(limit + refine_code.SLACK, np.uint8)
     end, used = refine_code.code_refinement(
         *planes, order, columns, work_kind(8), LAYER_STEPS[step], zone(step, dead_zone), keep, rows, columns, begin,
-        refinement_codes().words[table_set], out, limit,
+        rows * columns, refinement_codes().words[table_set], out, limit,
     )  # fmt: skip
     return end, out[:used].tobytes()
 
@@ -207,7 +207,7 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
         for v in {least - 1, min(least, 65535), 65535}:
             plane = np.full((8, 8), v, np.uint16)
             _, used = refine_code.code_refinement(
-                plane, base, order, 1, wide, size, zone(step), keep, 1, 1, 0,
+                plane, base, order, 1, wide, size, zone(step), keep, 1, 1, 0, 1,
                 refinement_codes().words[0], out, 100,
             )  # fmt: skip
             _, q = parse_all(out[:used].tobytes(), 1, 1, 0, 0)
@@ -217,16 +217,35 @@ def test_large_magnitudes_are_quantised_exactly_up_to_the_coarsest_step() -> Non
 @pytest.mark.kernel
 def test_counted_bits_are_coded_bits() -> None:
     planes = busy(3, 4, 50, 0.4, 900)
-    counts = np.zeros(refine.SET_SYMBOLS, np.int64)
-    raw, error, seen = refine_code.count_refinement(
-        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], zone(40), 4, 50, 200, 1, counts
+    counts, tally = np.zeros((1, refine.SET_SYMBOLS), np.int64), np.zeros((1, 2), np.int64)
+    error = refine_code.count_refinement(
+        *planes, phase_order(4, 50, 0, 0), 50, work_kind(8), LAYER_STEPS[40], zone(40), 4, 50, 200, 1, counts, tally
     )
-    assert seen == 200
+    assert tally[0, 1] == 200
     _, payload = code_all(planes, 40, 4, 50, 0, 60000, 2)
-    bits = int(refinement_codes().lengths[2].astype(int) @ counts) + raw
+    bits = int(refinement_codes().lengths[2].astype(int) @ counts[0]) + int(tally[0, 0])
     assert -(-bits // 8) == len(payload)
     _, q = parse_all(payload, 4, 50, 0, 2)
     assert error == ((coefficients_of(planes, 4, 50).astype(float) - q * LAYER_STEPS[40]) ** 2).sum()
+
+
+@pytest.mark.kernel
+def test_pieces_are_counted_where_they_begin() -> None:
+    planes = busy(5, 8, 40, 0.4, 900)
+
+    def count(parts: int, piece: int, stride: int) -> tuple[np.ndarray, np.ndarray, float]:
+        counts, tally = np.zeros((parts, refine.SET_SYMBOLS), np.int64), np.zeros((parts, 2), np.int64)
+        error = refine_code.count_refinement(
+            *planes, phase_order(8, 40, 0, 0), 40, work_kind(8), LAYER_STEPS[40], zone(40), 8, 40, piece, stride,
+            counts, tally,
+        )  # fmt: skip
+        return counts, tally, error
+
+    counts, tally, error = count(4, 30, 1)
+    assert tally[:, 1].tolist() == [90, 90, 60, 80]  # pieces begin at 0, 30, 60; 90 to 150; 180, 210; 240 to 300
+    one, whole, same = count(1, 30, 1)
+    assert (counts.sum(0) == one[0]).all() and tally[:, 0].sum() == whole[0, 0] and error == same
+    assert count(4, 30, 3)[1][:, 1].tolist() == [30, 30, 30, 30]
 
 
 def test_blocks_with_nothing_to_say_cost_next_to_nothing() -> None:

@@ -248,3 +248,43 @@ def test_the_operators_loop_on_the_command_line(tmp_path, capsys) -> None:  # ty
     assert (read_picture(out) == picture).all()
     assert cli.main(["--refine", source, "--budget", "3kB"]) == 2
     assert cli.main([source, "--roi", "1,2,3,4"]) == 2
+
+
+def test_both_commands_say_which_layers_there_are(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    from onboard import cli
+    from onboard.ground import cli as ground_cli
+    from onboard.image_io import encode_picture
+
+    source, preview, more, exact, out = (str(tmp_path / n) for n in ("in.png", "p.obp", "r.obp", "e.obp", "out.png"))
+    write_bytes(source, encode_picture(source, texture(120, 160), {}))
+
+    def said(command, *arguments: str) -> str:  # type: ignore[no-untyped-def]
+        command(list(arguments))
+        return capsys.readouterr().err
+
+    refine = "--refine", source, "--base", preview, "--roi", "40,40,48,32"
+    assert "scale 1, quality 30" in said(cli.main, source, "--quality", "30", "-o", preview)
+    assert "layer 2 of 1 region, " in said(cli.main, *refine, "--budget", "1kB", "-o", more)
+    assert "the finest there is below --lossless" in said(
+        cli.main, *refine, "--budget", "1MB", "-o", str(tmp_path / "x")
+    )
+    assert "all that is missing of 1 region" in said(cli.main, *refine, "--lossless", "-o", exact)
+    assert "has been sent" in said(cli.main, *refine, "--base", exact, "--budget", "1kB")
+    assert "layers 0 and 2" in said(cli.main, source, "--bpp", "2", "-o", out)
+    assert "lossless behind a preview of scale 2" in said(cli.main, source, "--lossless", "-o", out)
+    assert "received in 2 packets, 8.0 % in layer 2, " in said(ground_cli.main, preview, more, "-o", out)
+    assert "8.0 % lossless, " in said(ground_cli.main, preview, more, exact, "-o", out)
+    assert "1 section without what they refer to" in said(ground_cli.main, more, "-o", out)
+
+
+@pytest.mark.parametrize("make", [texture, colourful])
+def test_what_is_exact_is_not_refined(make) -> None:  # type: ignore[no-untyped-def]
+    picture = make(100, 140)
+    exact = onboard.compress(picture, lossless=True)
+    assert onboard.refine(picture, exact, budget=2000) == b""
+    sent = onboard.compress(picture, quality=30)
+    corner = onboard.refine(picture, sent, lossless=True, regions=[(0, 0, 48, 32)])
+    more = onboard.refine(picture, sent + corner, budget=3000)
+    decoded = onboard.decompress(sent + corner + more, enhance="plain")
+    assert (decoded.mask[:4, :6] == 255).all() and (np.delete(decoded.mask, range(4), 0) == 3).all()
+    assert onboard.decompress(sent + more, enhance="plain").mask[:4, :6].max() == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import onboard
-from onboard import progressive
+from onboard import progressive, shot
 from onboard.job import Job
 from onboard.model import default_model
 from onboard.survey import TALL, Survey, survey
@@ -45,9 +45,10 @@ def test_what_a_base_leaves_of_a_band_is_what_it_leaves_of_the_picture_there(nam
     job, chosen = job_of(PICTURES[name]), np.array([0, 1, 4])
     pixels = np.concatenate([job.picture[TALL * n : TALL * (n + 1)] for n in chosen])
     bands = Survey(job.encoding(0, INDEX), chosen, pixels)
-    ours = progressive.survey_shot(job, bands, STEP)
-    theirs = progressive.make_shot(job, STEP)
+    ours = shot.survey_shot(job, bands, STEP)
+    theirs = shot.make_shot(job, STEP)
     assert ours.base_size == theirs.base_size and bands.share == 0.5
+    assert bands.layer_0_bytes(ours.index) == pytest.approx(theirs.base_size, rel=0.3)
     for band, all_ in zip(ours.parts, theirs.parts, strict=True):
         tall = TALL >> (band.part.plane > 0)
         rows = (chosen[:, None] * tall + np.arange(tall)).ravel()

@@ -31,8 +31,8 @@ from onboard.job import Job
 from onboard.layers import spread_blocks
 from onboard.model import Model
 from onboard.planes import COLOUR, enlarge
-from onboard.progressive import single_shot
 from onboard.scan import scan
+from onboard.shot import single_shot
 from onboard.wire import BLOCK, MAX_PACKET, Colour
 from training.pictures import describe, load, luma
 from training.synthetic import drawing

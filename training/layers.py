@@ -77,12 +77,12 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
         return reference_plane(description, model, 0, (first, rest, group), kept.columns, rect)
 
     def sample(base: np.ndarray, step: int) -> np.ndarray:
-        counts = np.zeros(refine.SET_SYMBOLS, np.int64)
+        counts = np.zeros((1, refine.SET_SYMBOLS), np.int64)
         count_refinement(
             plane, base, order, rect.columns, work, LAYER_STEPS[step], zone(step), rect.rows, rect.columns,
-            SECTION_BLOCKS, 1, counts,
+            SECTION_BLOCKS, 1, counts, np.zeros((1, 2), np.int64),
         )  # fmt: skip
-        return counts
+        return counts[0]
 
     found = []
     for step in STEPS:

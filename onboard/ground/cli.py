@@ -12,8 +12,10 @@ from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
+from onboard.ground.refined import LOSSLESS
 from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
 from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, run, say
@@ -171,13 +173,30 @@ def _with_id(path: str, description: Description, several: bool) -> str:
 
 
 def summary(r: dict[str, Any]) -> str:
+    packets = r["packets"]["used"]
     text = (
         f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % received in "
-        f"{r['packets']['used']} packets, {r['decoder']} decoder ({r['why']}), {1000 * r['seconds']:.0f} ms"
+        f"{packets} packet{'s'[: packets != 1]}, {layers(r)}{r['decoder']} decoder ({r['why']}), "
+        f"{1000 * r['seconds']:.0f} ms"
     )
     if "missing" in r:
         text += f", missing map of {r['missing_bytes']} bytes"
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f}" if "psnr" in r else "")
+
+
+def layers(r: dict[str, Any]) -> str:
+    """How much of the picture the layers above the preview have reached, and what of them is of no use yet."""
+    if "layers" not in r:
+        return ""
+    blocks = {int(level): many for level, many in r["layers"]["blocks_by_mask"].items()}
+    share = {level: f"{100 * many / sum(blocks.values()):.1f} %" for level, many in blocks.items()}
+    text = "".join(
+        f"{share[level]} {'lossless' if level == LOSSLESS else f'in layer {level - 1}'}, "
+        for level in sorted(blocks)
+        if level > FIRST_REFINEMENT
+    )
+    waiting = r["layers"]["unused_sections"]
+    return text + (f"{waiting} section{'s'[: waiting > 1]} without what they refer to, " if waiting else "")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from onboard.kernels import kernel
+from onboard.kernels.aligned import aligned
 from onboard.kernels.predict import pad
 from onboard.kernels.synthesise import PIXEL_SHIFT, clipped
 
@@ -32,8 +33,9 @@ def foretell(first, columns, matrix, weights, gains, out):
             shares[i, k] = matrix[k - 1, i]
     c = np.empty(8 * columns + _LANES, np.int32)  # coefficients of a row of blocks
     half = np.int32((1 << PIXEL_SHIFT - 1) + (128 << PIXEL_SHIFT))
-    pixels = np.empty(64, np.uint8)
+    pixels = np.empty(128, np.uint8)  # of two blocks, for which the weights are loaded once
     words, out_words = pixels.view(np.uint64), out.view(np.uint64)  # eight pixels each, for moving them
+    weights = aligned(weights).reshape(8, 64)
     for y in range(len(first) // columns):
         pad(first, y, len(first) // columns, columns, padded)
         for x in range(columns):
@@ -49,12 +51,16 @@ def foretell(first, columns, matrix, weights, gains, out):
                 p = min(max(np.int32(p + np.int32(128)) >> 8, np.int32(-32768)), np.int32(32767))
                 c[at + k] = np.int32(np.int32(p * gain[k]) + np.int32(128)) >> 8
             c[at] = np.int32(np.int32(centre * gain[0]) + np.int32(128)) >> 8
-        for x in range(columns):
+        for x in range(0, columns, 2):
             at = (8 * x) & _OFFSET
             for i in range(64):
-                p = half
+                p, q = half, half
                 for k in range(8):
                     p = np.int32(p + weights[k, i] * c[at + k])
-                pixels[i] = clipped(p)
+                    q = np.int32(q + weights[k, i] * c[at + 8 + k])  # behind the last block are the last lanes
+                pixels[i], pixels[64 + i] = clipped(p), clipped(q)
             for i in range(8):
                 out_words[(8 * y + i) & _OFFSET, x] = words[i]
+            if x + 1 < columns:
+                for i in range(8):
+                    out_words[(8 * y + i) & _OFFSET, x + 1] = words[8 + i]

@@ -323,8 +323,10 @@ def _walk(
 
 
 @kernel
-def code_refinement(plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, words, out, limit):
-    """Transform, quantise and code blocks from `begin` until the grid ends or `limit` bytes are full.
+def code_refinement(
+    plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, end, words, out, limit
+):  # fmt: skip
+    """Transform, quantise and code blocks `begin` to `end` of the grid until `limit` bytes are full.
 
     Args:
         plane, reference, work: as in forward.
@@ -341,33 +343,35 @@ def code_refinement(plane, reference, blocks, span, work, step, zone, keep, rows
         (block behind the last one coded, bytes used).
     """
     counts = np.empty(0, np.int64)
-    end, used, _ = _walk(
-        plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, rows * columns,
+    done, used, _ = _walk(
+        plane, reference, blocks, span, work, step, zone, keep, rows, columns, begin, end,
         words, out, limit, counts, False,
     )  # fmt: skip
-    return end, used
+    return done, used
 
 
 @kernel
-def count_refinement(plane, reference, blocks, span, work, step, zone, rows, columns, piece, stride, counts):
+def count_refinement(plane, reference, blocks, span, work, step, zone, rows, columns, piece, stride, counts, tally):
     """Count the symbols of every `stride`-th piece of `piece` blocks as sections would hold them.
 
     Args:
         plane ... columns: as in code_refinement.
-        counts: int64 (SET_SYMBOLS,), added to.
+        counts: int64 (parts, SET_SYMBOLS), added to; part `i` is for pieces that begin in the i-th part of the grid.
+        tally: int64 (parts, 2), added to: raw bits, blocks counted.
 
     Returns:
-        (raw bits, squared error of the coefficients in 1/256, blocks counted).
+        squared error of the coefficients in 1/256.
     """
     nothing, words = np.empty(0, np.uint8), np.empty(0, np.uint16)
-    raw, error, seen = 0, 0.0, 0
+    error = 0.0
     for begin in range(0, rows * columns, piece * stride):
         end = min(begin + piece, rows * columns)
-        _, more, wrong = _walk(
+        part = begin * len(counts) // (rows * columns)
+        _, raw, wrong = _walk(
             plane, reference, blocks, span, work, step, zone, nothing, rows, columns, begin, end,
-            words, nothing, 0, counts, True,
+            words, nothing, 0, counts[part], True,
         )  # fmt: skip
-        raw += more
+        tally[part, 0] += raw
+        tally[part, 1] += end - begin
         error += wrong
-        seen += end - begin
-    return raw, error, seen
+    return error
