@@ -113,9 +113,7 @@ class Encoding:
         """Quantise every plane."""
         if index < self.finest:
             raise InputError(f"quantiser index {index} is finer than the latents kept ({self.finest})")
-        return [
-            quantise(plane, self.model, index, effort, i) for i, plane in enumerate(self.planes)
-        ]
+        return [quantise(plane, self.model, index, effort, i) for i, plane in enumerate(self.planes)]
 
     def first_latents(self, index: int) -> list[np.ndarray]:
         """First latents of every plane as a decoder has them: dequantised, int16 (blocks,)."""
