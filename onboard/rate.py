@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 from typing import Protocol
 
 from onboard.errors import BudgetError
 from onboard.wire import MAX_INDEX, MAX_SCALE_LOG2
 
 ENOUGH = 0.985  # of the budget: the search stops there
+MIDDLE = (1 + ENOUGH) / 2
 MAX_PRICE = 255
 SIZE_PER_INDEX = 0.025  # a stream grows by about this much per finer index: how far to jump
 START_INDEX = 132
 PRICE_PROBES = 7
+PRICE_GUESSES = 4  # of these; the others halve what is left
+SIZE_PER_PRICE = 0.15  # a stream shrinks by that power of the price, about: how far to jump
 FINER_TRIES = 16  # indices; only drawings of a few flat tones need more than one
 PACKET_OVERHEAD = 24  # about; only for guesses
 SAMPLE_LEAST = 400  # bytes below which a sample says too little
@@ -83,19 +86,22 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
     if scale_log2 is None:
         scale_log2, guess = _choose_scale(sample, sample_budget, error)
     else:
-        guess = (
-            _search_index(sample, sample_budget, scale_log2, START_INDEX).index if sample is not job else START_INDEX
-        )
-    best = _search_index(job, budget, scale_log2, guess)
+        guess = START_INDEX
+        if sample is not job:
+            guess = _closest(*_search_index(sample, sample_budget, scale_log2, START_INDEX), sample_budget)
+    best, over = _search_index(job, budget, scale_log2, guess)
     if best.size > budget:
         raise BudgetError(budget, best.size)
-    if best.index == 0 or best.size >= ENOUGH * budget:
+    if over is None or best.size >= ENOUGH * budget:
         return best
-    return _spend_rest(job, budget, best, own_price)
+    return _spend_rest(job, budget, best, over, own_price)
 
 
-def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> Choice:
-    """The finest index that fits; the coarsest, too large, when none does."""
+def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> tuple[Choice, Choice | None]:
+    """The finest index known to fit (the coarsest, too large, when none does), and the coarsest known to be too fine.
+
+    The two are neighbours, or the second one is so little too large that a dearer price makes it fit.
+    """
     made: dict[int, Choice] = {}
     fits, too_fine = MAX_INDEX + 1, -1
     index = guess
@@ -107,12 +113,17 @@ def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> Choice:
                 break
         else:
             too_fine = index
-            if index == MAX_INDEX:
+            if index == MAX_INDEX or (fits <= MAX_INDEX and choice.size <= (1 + SIZE_PER_INDEX) * budget):
                 break
         jump = round(log(choice.size / budget) / SIZE_PER_INDEX)
         jump = max(jump, 1) if choice.size > budget else min(jump, -1)
         index = min(max(index + jump, too_fine + 1), fits - 1)
-    return made[min(fits, MAX_INDEX)]
+    return made[min(fits, MAX_INDEX)], made.get(too_fine)
+
+
+def _closest(best: Choice, over: Choice | None, budget: int) -> int:
+    """The index, of two between which a budget lies, whose size is closer to it."""
+    return over.index if over is not None and over.size / budget < budget / best.size else best.index
 
 
 def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
@@ -120,32 +131,37 @@ def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
     scale_log2 = 0
     while scale_log2 < MAX_SCALE_LOG2 and 8 * budget * 4**scale_log2 < START_BPP * job.pixels:
         scale_log2 += 1
-    here = _search_index(job, budget, scale_log2, START_INDEX)
+    here, over = _search_index(job, budget, scale_log2, START_INDEX)
     while scale_log2 < MAX_SCALE_LOG2 and here.index >= HALVE_FROM:
-        half = _search_index(job, budget, scale_log2 + 1, max(here.index - 50, 0))
+        half, half_over = _search_index(job, budget, scale_log2 + 1, max(here.index - 50, 0))
         if half.size > here.size and half.size > budget:
             break
         if here.size <= budget:
             own, halved = (error(job, c.packets, scale_log2) for c in (here, half))
             if own <= HALF_HANDICAP * halved:
                 break
-        here = half
+        here, over = half, half_over
         scale_log2 += 1
-    return scale_log2, here.index
+    return scale_log2, _closest(here, over, budget)
 
 
-def _spend_rest(job: Job, budget: int, best: Choice, own_price: int) -> Choice:
-    """Use up what is left of the budget: a dearer price at a finer index, or a cheaper one at this index."""
-    start = best.index
-    finer = [(i, own_price, MAX_PRICE) for i in range(start - 1, max(start - 1 - FINER_TRIES, -1), -1)]
-    for index, cheap, dear in (*finer[:1], (start, 0, own_price), *finer[1:]):
+def _spend_rest(job: Job, budget: int, best: Choice, over: Choice, own_price: int) -> Choice:
+    """Use up what is left of the budget: a dearer price at a finer index, or a cheaper one at the index that fits."""
+    finest = max(over.index - FINER_TRIES, -1)
+    finer = [(i, own_price, MAX_PRICE) for i in range(over.index, finest, -1)]
+    for index, cheap, dear in (*finer[:1], (best.index, 0, own_price), *finer[1:]):
         too_cheap, fits = cheap, dear
-        for _ in range(PRICE_PROBES):
+        last, last_size = own_price, over.size * exp(SIZE_PER_INDEX * (over.index - index))
+        for left in range(PRICE_PROBES, 0, -1):
             if fits - too_cheap <= 1 or best.size >= ENOUGH * budget:
                 break
             price = (too_cheap + fits) // 2
+            if left > PRICE_PROBES - PRICE_GUESSES:
+                guess = last * exp(log(last_size / (MIDDLE * budget)) / SIZE_PER_PRICE)
+                price = min(max(round(guess), too_cheap + 1), fits - 1)
             packets = job.packets(best.scale_log2, index, price)
             probe = Choice(best.scale_log2, index, price, packets, job.overhead)
+            last, last_size = max(price, 1), probe.size
             if probe.size > budget:
                 too_cheap = price
             else:
