@@ -120,7 +120,7 @@ void obc_stop(obc_encoder *e, uint8_t layer) {
 }
 
 /* The index of a packet to be opened: that of the packet opened last or of one that is there, the nearest one, if it is
- * near the target; only packets of one index can be put together. */
+ * near the target, else the target; only packets of one index can be put together. */
 static uint8_t index_for(const obc_encoder *e) {
     const obc_plane *luma = &e->plane[0];
     uint32_t near = luma->rows <= luma->row + OBC_SHARE_ROWS ? OBC_SHARE_INDEX : OBC_KEEP_INDEX, distance, n;
