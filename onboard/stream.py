@@ -15,23 +15,26 @@ decoder reads the result. What is coded when, exactly:
   symbol (a block or a run of layer 0, a quad or a run of quads of layer 1, with all that belongs to it) goes to the
   open packet if it fits. If not, the packet is emitted, a new one is opened, and what is left of the row is quantised
   anew: a packet is quantised with the index it was opened with. A packet is also emitted before a row when the target
-  is finer than its index by `Rate.finer` and it holds `Rate.held` bits, or when it is coarser by CLOSE_COARSER, but not
+  is finer than its index by CLOSE_FINER and it holds `Rate.held` bits, or when it is coarser by CLOSE_COARSER, but not
   in the last CLOSE_ROWS luma rows.
 - Where the target is coarser than the packet's index, the target's step decides what becomes 0: residuals of latents 2
   to 8, and first latents near their prediction (NEAR). When the quota gets so short that layer 0 of the rows below
   would go without, all first latents of what is left of the row become their prediction, but for jumps (JUMP); when it
   gets shorter still, these too: rather a smear than a hole.
 - Runs end with the row. A quad that reaches into the next row waits for it.
-- A packet is opened with the index of the one opened before it, unless the target is KEEP_INDEX or more away: only
-  packets of one index can share.
-- At the end the open packets go out in the order layer, phase, plane, stripe; neighbours of one index that fit into one
-  packet share it.
+- A packet is opened with the index of the one opened before it or of a packet that is there, whichever is nearest to
+  the target, unless that is KEEP_INDEX or more away, in the last SHARE_ROWS luma rows SHARE_INDEX: only sections of one
+  index can share a packet, and those opened late never fill one.
+- Behind the last row of a (plane, phase, stripe, layer) its section is complete. It goes into the first packet of its
+  index, in the order layer, phase, plane, stripe, that is complete and has room, else it makes one. At the end these
+  packets go out in that order.
 - With erasure packets, packets that begin with layer 0 and with layer 1 have groups of their own (`stream_parity`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,7 +45,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import LEAST_LAST, LEAST_ROW, OPEN_BITS, Rate
+from onboard.stream_rate import CLOSE_FINER, LEAST_LAST, LEAST_ROW, OPEN_BITS, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -54,20 +57,25 @@ from onboard.wire import (
     STRIPE,
     Description,
     Packet,
-    Section,
     header_size,
+    pack,
     section_header,
 )
 
 MAX_SCALE_LOG2 = 2
 MAX_QUOTA = (1 << 28) - 1
-KEEP_INDEX = 4
+KEEP_INDEX = 6
+SHARE_INDEX = 32
+SHARE_ROWS = 10
 CLOSE_COARSER = 80
 CLOSE_ROWS = 2
 JUMP = 1 << 13  # 64 grey levels, in latents
 NEAR = 128  # of 256 of a step: first latents nearer to their prediction become it
 NEAR_QUOTA = 150  # the same where there is a quota, on which bits are better spent elsewhere
 SMEARS = (JUMP, 1 << 20)  # the last one is above any distance from a prediction
+
+
+Key = tuple[int, int, int, int]  # layer, phase, plane, stripe
 
 
 class _Stream:
@@ -100,7 +108,8 @@ class _Stream:
         self.first = [np.zeros((p.rows, p.columns), np.int64) for p in self.planes]
         self.candidates = [np.zeros((p.rows, p.columns), bool) for p in self.planes]
         self.grids = [phases(p.rows, p.columns, description.interleave_log2) for p in self.planes]
-        self.slots: dict[tuple[int, int, int, int], Slot] = {}
+        self.complete: dict[Key, Packet] = {}
+        self.slots: dict[Key, Slot] = {}
         for plane, grids in enumerate(self.grids):
             for phase, grid in enumerate(grids):
                 for stripe in range(-(-grid.columns // STRIPE)):
@@ -163,12 +172,14 @@ class _Stream:
                 if self.rate and slot.has_symbols() and self._is_far(slot, self.rate):
                     yield from self._close(slot)
                 yield from (self._first if layer == LAYER_FIRST else self._rest)(slot, y, columns)
+                if y + down >= self.planes[plane].rows:
+                    self._complete((layer, phase, plane, stripe))
 
     def _is_far(self, slot: Slot, rate: Rate) -> bool:
         """Whether the target is so far from the packet's index that another packet is worth its header."""
         far = self.target - slot.index
         late = self.planes[0].rows <= self.luma_row + CLOSE_ROWS
-        return not late and (far >= CLOSE_COARSER or (far <= -rate.finer and slot.bits() >= rate.held))
+        return not late and (far >= CLOSE_COARSER or (far <= -CLOSE_FINER and slot.bits() >= rate.held))
 
     def _first(self, slot: Slot, y: int, columns: list[int]) -> Iterator[bytes]:
         """Layer 0 of one row of a stripe."""
@@ -278,8 +289,7 @@ class _Stream:
         if self.stopped[slot.layer]:
             return False
         if slot.begin is None:
-            if self.last_index < 0 or abs(self.target - self.last_index) >= KEEP_INDEX:
-                self.last_index = self.target
+            self.last_index = self._near_index()
             head = len(section_header(slot.plane, slot.layer, slot.phase, slot.offset + slot.next, None))
             overhead = header_size(self.description) + head + CRC.size
             room = self.packet_size - overhead - self.groups[slot.layer].reserve()
@@ -292,6 +302,18 @@ class _Stream:
                     return False
                 self.rate.spent += 8 * overhead + 7  # 7: padding
         return True
+
+    def _near_index(self) -> int:
+        """The index of a packet to be opened."""
+        late = self.planes[0].rows <= self.luma_row + SHARE_ROWS
+        index, near = self.target, SHARE_INDEX if late else KEEP_INDEX
+        if self.last_index < 0 or self.last_index == index:
+            return index
+        there = [s.index for key, s in sorted(self.slots.items()) if s.begin is not None or key in self.complete]
+        for other in (*there, self.last_index):
+            if abs(other - self.target) < near:
+                index, near = other, abs(other - self.target)
+        return index
 
     def _spend(self, bits: int, slot: Slot) -> bool:
         """Count bits against the quota; False when it does not allow them."""
@@ -310,27 +332,27 @@ class _Stream:
     def _close(self, slot: Slot) -> Iterator[bytes]:
         return self.protector.emit(Packet(self.description, slot.index, (slot.section(),)))
 
+    def _complete(self, key: Key) -> None:
+        """No symbols follow in the slot: its section goes where one of its index is complete and has room, or waits."""
+        slot = self.slots[key]
+        if not slot.has_symbols():
+            return
+        section = slot.section()
+        for first in sorted(self.complete):
+            packet = replace(self.complete[first], sections=(*self.complete[first].sections, section))
+            limit = self.packet_size - self.groups[first[0]].reserve()
+            if packet.index == slot.index and len(pack(packet)) <= limit:
+                self.complete[first] = packet
+                if self.rate:
+                    entry = self.groups[slot.layer].entry()
+                    self.rate.spent -= 8 * (header_size(self.description) + entry + CRC.size - LENGTH_FIELD)
+                return
+        self.complete[key] = Packet(self.description, slot.index, (section,))
+
     def _finish(self) -> Iterator[bytes]:
-        """The packets that are still open, put together where they have one index and fit."""
-        sections: list[Section] = []
-        index = size = limit = 0
-        for key in sorted(self.slots):
-            slot = self.slots[key]
-            if not slot.has_symbols():
-                continue
-            section = slot.section()
-            more = len(section_header(*key_of(section), None)) + len(section.payload)
-            if sections and slot.index == index and size + LENGTH_FIELD + more <= limit:
-                size += LENGTH_FIELD
-            else:
-                if sections:
-                    yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
-                sections, index, size = [], slot.index, header_size(self.description) + CRC.size
-                limit = self.packet_size - self.groups[slot.layer].reserve()
-            sections.append(section)
-            size += more
-        if sections:
-            yield from self.protector.emit(Packet(self.description, index, tuple(sections)))
+        """The packets that are left."""
+        for key in sorted(self.complete):
+            yield from self.protector.emit(self.complete[key])
         yield from self.protector.finish()
 
 
@@ -368,7 +390,3 @@ def stream(
 
 def clamp16(value: int) -> int:
     return min(max(value, -32768), 32767)
-
-
-def key_of(section: Section) -> tuple[int, int, int, int]:
-    return section.plane, section.layer, section.phase, section.first

@@ -17,8 +17,8 @@ USUAL_DETAIL = (
 # fmt: on
 USUAL_COST = 620  # of a luma block in layer 0, in bits times `fall`
 USUAL_SIZE = 384  # logarithm of 4096 blocks: above it fewer of them cost something, below it more,
-SIZE_FALL = 64  # by this part of the logarithm, of 256
-GREY = 8  # less of a logarithm for a picture that has no chroma
+SIZE_FALL = 72  # by this part of the logarithm, of 256
+GREY = 12  # less of a logarithm for a picture that has no chroma
 # Layer 1: bits of a block that the threshold lets pass, and for every half octave above that.
 DETAIL_BITS = 4
 HALF_BITS = 2
@@ -34,13 +34,10 @@ OPEN_BITS = 255  # what opening a packet takes at most
 OCTAVE = 32  # steps of a logarithm, as those of the quantiser
 FIRST_TARGET = 110  # before the first row is known
 # A packet is closed for a target that is finer than its index by CLOSE_FINER when it holds CLOSE_BYTES, or when
-# otherwise MUCH of 256 of the quota would be left; in the last rows, LATE_ROWS of 256, by LATE_FINER when UNUSED would.
+# otherwise MUCH of 256 of the quota would be left.
 CLOSE_FINER = 50
-CLOSE_BYTES = 90
+CLOSE_BYTES = 120
 MUCH = 30
-LATE_FINER = 12
-LATE_ROWS = 40
-UNUSED = 11
 
 
 def fall(index: int) -> int:
@@ -73,7 +70,7 @@ class Rate:
     Attributes:
         parity_share: bytes of parity that come with a source packet in the mean.
         target: index that is asked for.
-        finer, held: a packet is closed when the target is finer than its index by this, and it holds so many bits.
+        held: bits that a packet must hold to be closed for a finer target.
         spent: most bits that the stream has if it ends now.
         weight, detail, cost: rows so far, their luma blocks by the half octave of what G1 leaves of them, and what they
             cost in layer 0; all in weights of rows, ROW for the newest, except that `cost` has 1.
@@ -89,7 +86,7 @@ class Rate:
         larger = _logarithm(64 * rows * columns) - USUAL_SIZE
         usual = _logarithm(64 * columns) - (0 if colour else GREY)
         self.usual = _power(max(256 * usual - SIZE_FALL * larger, 0) >> 8)
-        self.target, self.finer, self.held = FIRST_TARGET, CLOSE_FINER, 0
+        self.target, self.held = FIRST_TARGET, 0
         self.spent = self.reserve = self.least = self.weight = 0
         self.cost = USUAL_COST * self.usual >> 6
         self.detail = [0] * HALVES
@@ -117,9 +114,7 @@ class Rate:
         have = max(self.quota - self.spent, 0) * (self.packet_size - PACKET_COST)
         have = have // (self.packet_size + self.parity_share) * (256 * self.rows - CAUTION * left) // self.rows
         unspent = self._set_target(left, row > 0, share, scale, (cost << 8) // fall(MAX_INDEX), have, index)
-        late = 256 * left < LATE_ROWS * self.rows and unspent > UNUSED * self.quota
-        self.finer = LATE_FINER if late else CLOSE_FINER
-        self.held = 0 if late or unspent > MUCH * self.quota else 8 * CLOSE_BYTES
+        self.held = 0 if unspent > MUCH * self.quota else 8 * CLOSE_BYTES
         below = max(cost * (left - 1) // fall(self.target), least[0])
         self.reserve, self.least = with_packets(min(below, self.quota)), 2 * with_packets(sum(least))
         self.weight = self.weight * KEEP >> 8

@@ -15,8 +15,8 @@ from onboard.detail import coarse_detail
 from onboard.errors import InputError, ModelError
 from onboard.model import default_model
 from onboard.scan import scan
+from onboard.stream import KEEP_INDEX
 from onboard.stream_parity import Group
-from onboard.stream_rate import LATE_FINER
 from onboard.wire import Colour, Description, Kind, unpack
 from tests import pictures, reference
 from training.export_c import header
@@ -82,7 +82,7 @@ def test_a_quota_moves_the_index_between_packets_only():
     calm, busy = pictures.gradient(200, 400), pictures.texture(200, 400)
     packets, _ = scan(joined(np.concatenate([calm, busy]), budget=4000, packet_size=200))
     indices = [p.index for p in packets]
-    assert max(indices) - min(indices) >= LATE_FINER
+    assert max(indices) - min(indices) >= 2 * KEEP_INDEX
 
 
 def test_packets_leave_before_the_picture_ends():

@@ -12,7 +12,17 @@ from onboard.kernels import entropy
 from onboard.model import SETS, Model
 
 _WIRE = ["MAGIC", "VERSION", "MIN_PACKET", "MAX_SIDE", "BLOCK", "STRIPE", "QUAD", "MAX_INDEX"]
-_STREAM = ["MAX_QUOTA", "KEEP_INDEX", "CLOSE_COARSER", "CLOSE_ROWS", "NEAR", "NEAR_QUOTA", "JUMP"]
+_STREAM = [
+    "MAX_QUOTA",
+    "KEEP_INDEX",
+    "SHARE_INDEX",
+    "SHARE_ROWS",
+    "CLOSE_COARSER",
+    "CLOSE_ROWS",
+    "NEAR",
+    "NEAR_QUOTA",
+    "JUMP",
+]
 _RATE = [
     "HALVES",
     "LEAST_BITS",
@@ -35,9 +45,6 @@ _RATE = [
     "CLOSE_FINER",
     "CLOSE_BYTES",
     "MUCH",
-    "LATE_FINER",
-    "LATE_ROWS",
-    "UNUSED",
 ]
 _ENTROPY = [
     "FIRST_DIRECT",

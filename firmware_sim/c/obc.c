@@ -111,7 +111,7 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
 static uint8_t is_far(const obc_encoder *e, const obc_slot *slot) {
     int far = (int)e->target - (int)slot->index;
     return e->plane[0].rows > e->plane[0].row + OBC_CLOSE_ROWS &&
-           (far >= OBC_CLOSE_COARSER || (far <= -(int)e->finer && obc_bits(slot) >= e->held));
+           (far >= OBC_CLOSE_COARSER || (far <= -OBC_CLOSE_FINER && obc_bits(slot) >= e->held));
 }
 
 /* Code on where the last call stopped. 1 when a slot's packet must go, 0 when the rows at hand are done. */
@@ -151,6 +151,9 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                         (at.layer ? obc_code_rest_row(e, slot, &at) : obc_code_first_row(e, slot, &at))) {
                         *full = slot;
                         return 1;
+                    }
+                    if (row + (UINT32_C(1) << split) >= p->rows) {
+                        obc_complete(e, slot, at.layer);
                     }
                 }
             }

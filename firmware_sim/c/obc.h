@@ -92,14 +92,15 @@ typedef struct {
 #define OBC_RUN_BLOCKS (32 + 3) /* a row of a stripe and what waits of the row above */
 
 typedef struct { /* one (plane, phase, stripe, layer) and its open packet */
-    uint32_t begin, next; /* first block of the packet, first block not coded; from the stripe's first block on */
+    uint32_t begin, next; /* first block of the packet, first block not coded; from the stripe's first block on. `begin` of
+                             a packet that is complete: where its last section does */
     uint32_t end;         /* behind the last byte that is written */
     uint32_t limit;       /* where the packet's CRC would go at the latest */
     uint32_t acc;         /* bits that are not written yet, from the highest on, */
     uint8_t fill;         /* and how many: 0 to 31 */
-    uint16_t start;       /* where the payload begins */
+    uint16_t start;       /* where the payload begins, of the last section */
     uint8_t index;
-    uint8_t open;
+    uint8_t open;         /* 0: no packet, else OBC_OPEN or OBC_COMPLETE */
     uint8_t packet[OBC_MAX_PACKET];
 } obc_slot;
 
@@ -142,8 +143,7 @@ typedef struct {
     uint16_t flushed;           /* slots behind which the end has come */
     uint8_t magic, ended, planes;
     uint8_t target;             /* quantiser index that the rate control asks for */
-    uint8_t finer;              /* a packet is closed when the target is finer than its index by this, */
-    uint16_t held;              /* and it holds so many bits */
+    uint16_t held;              /* bits that a packet must hold to be closed for a finer target */
     uint8_t opened, last_index; /* whether a packet was ever opened, and the index of the last one */
     uint8_t stopped[2];         /* the quota allows no more of a layer */
     uint8_t row_done;           /* the rows just taken complete a luma block row */

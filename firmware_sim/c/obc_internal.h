@@ -26,6 +26,7 @@ typedef int8_t obc_weight;
 
 enum { OBC_LAYER_FIRST = 0, OBC_LAYER_REST = 1 };
 enum { OBC_CRC_BYTES = 4 };
+enum { OBC_OPEN = 1, OBC_COMPLETE = 2 }; /* a slot's packet: symbols may follow, none do */
 
 typedef struct { /* a row of a stripe in raster columns of all planes */
     uint16_t column; /* of its first block */
@@ -85,7 +86,9 @@ uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at);
 obc_status obc_emit(obc_encoder *e, obc_slot *slot, uint8_t layer, const uint8_t **packet, uint16_t *size);
 /* Header and CRC of a packet of `end` bytes without it; returns its size. */
 uint16_t obc_seal(const obc_encoder *e, uint8_t *packet, uint32_t end, uint8_t kind, uint8_t index);
-/* The packets that are still open, put together where they have one index and fit. */
+/* No symbols follow in the slot: put its section behind those of another such packet that has its index and room. */
+OBC_ONCE void obc_complete(obc_encoder *e, obc_slot *slot, uint8_t layer);
+/* The packets that are left. */
 OBC_ONCE obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size);
 
 /* obc_parity.c */

@@ -119,22 +119,38 @@ void obc_stop(obc_encoder *e, uint8_t layer) {
     e->stopped[layer] = e->stopped[OBC_LAYER_REST] = 1;
 }
 
+/* The index of a packet to be opened: that of the packet opened last or of one that is there, the nearest one, if it is
+ * near the target, else the target; only packets of one index can be put together. */
+static uint8_t index_for(const obc_encoder *e) {
+    const obc_plane *luma = &e->plane[0];
+    uint32_t near = luma->rows <= luma->row + OBC_SHARE_ROWS ? OBC_SHARE_INDEX : OBC_KEEP_INDEX, distance, n;
+    uint8_t index = e->target;
+    if (!e->opened || e->last_index == index) {
+        return index;
+    }
+    for (n = 0; n < 2u * e->layer_slots; n++) {
+        distance = obc_distance(e->slot[n].index, e->target);
+        if (e->slot[n].open && distance < near) {
+            index = e->slot[n].index;
+            near = distance;
+        }
+    }
+    return obc_distance(e->last_index, e->target) < near ? e->last_index : index;
+}
+
 uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at) {
     const obc_plane *plane = &e->plane[at->plane];
     uint8_t down = e->config.interleave_log2 == 2u ? 1 : 0;
     uint32_t rows = ((uint32_t)plane->rows - (down ? at->phase >> 1 : 0u) + down) >> down;
     uint32_t overhead;
-    int moved = (int)e->target - (int)e->last_index;
     if (e->stopped[at->layer]) {
         return 0;
     }
     if (slot->open) {
         return 1;
     }
-    if (!e->opened || moved >= OBC_KEEP_INDEX || moved <= -OBC_KEEP_INDEX) {
-        e->last_index = e->target;
-        e->opened = 1;
-    }
+    e->last_index = index_for(e);
+    e->opened = 1;
     slot->start = (uint16_t)(HEADER + obc_entry_bytes(e, at->layer));
     slot->start = (uint16_t)(slot->start + section_header(slot->packet + slot->start, at->plane, at->layer, at->phase,
                                                      at->stripe * (rows * OBC_STRIPE) + slot->next));
@@ -150,55 +166,53 @@ uint8_t obc_open_packet(obc_encoder *e, obc_slot *slot, const obc_place *at) {
     slot->limit = e->config.packet_size - (uint32_t)CRC - (obc_entry_bytes(e, at->layer) ? OBC_PARITY_EXCESS : 0u);
     slot->acc = 0;
     slot->fill = 0;
-    slot->open = 1;
+    slot->open = OBC_OPEN;
     return 1;
 }
 
-/* Put the section of one open packet behind those of another. */
-static void merge(obc_slot *into, uint32_t *section, uint32_t *head, obc_slot *from, uint32_t from_section) {
-    uint32_t payload = into->end - *section - *head;
-    uint8_t *at = into->packet + *section;
-    memmove(at + *head + LENGTH_FIELD, at + *head, payload);
+/* Put the section of a packet, which begins at `from`, behind those of another. `begin` is where its last section does. */
+static void merge(obc_slot *into, obc_slot *slot, uint32_t from) {
+    uint8_t *at = into->packet + into->begin;
+    uint32_t payload = into->end - into->start;
+    memmove(into->packet + into->start + LENGTH_FIELD, into->packet + into->start, payload);
     at[1] |= HAS_LENGTH;
-    store16(at + *head, payload);
-    into->end += LENGTH_FIELD;
-    memcpy(into->packet + into->end, from->packet + from_section, from->end - from_section);
-    *section = into->end;
-    *head = (uint32_t)from->start - from_section;
-    into->end += from->end - from_section;
-    from->open = 0;
+    store16(into->packet + into->start, payload);
+    into->begin = into->end + LENGTH_FIELD;
+    into->start = (uint16_t)(into->begin + slot->start - from);
+    memcpy(into->packet + into->begin, slot->packet + from, slot->end - from);
+    into->end = into->begin + slot->end - from;
+    slot->open = 0;
+}
+
+void obc_complete(obc_encoder *e, obc_slot *slot, uint8_t layer) {
+    uint32_t from = HEADER + obc_entry_bytes(e, layer), n;
+    if (slot->open != OBC_OPEN || obc_is_empty(slot)) {
+        return;
+    }
+    pad(slot);
+    for (n = 0; n < 2u * e->layer_slots; n++) {
+        obc_slot *into = &e->slot[n];
+        if (into->open == OBC_COMPLETE && into->index == slot->index &&
+            into->end + LENGTH_FIELD + slot->end - from <= into->limit) {
+            merge(into, slot, from);
+            e->spent -= 8u * (from + CRC - LENGTH_FIELD);
+            return;
+        }
+    }
+    slot->open = OBC_COMPLETE;
+    slot->begin = from;
 }
 
 obc_status obc_flush(obc_encoder *e, const uint8_t **packet, uint16_t *size) {
-    obc_slot *first = NULL;
-    uint32_t section = 0, head = 0;
-    uint8_t first_layer = 0;
-    for (; e->flushed < 2u * e->layer_slots; e->flushed++) {
-        obc_slot *slot = &e->slot[e->flushed];
-        uint8_t layer = e->flushed >= e->layer_slots;
-        uint32_t from = HEADER + obc_entry_bytes(e, layer);
-        if (!slot->open || obc_is_empty(slot)) {
-            continue;
-        }
-#if OBC_MAX_PARITY
-        if (!first && obc_parity_closes(e, layer, slot->index)) {
-            return obc_parity_poll(e, packet, size);
-        }
-#endif
-        pad(slot);
-        if (!first) {
-            first = slot;
-            first_layer = layer;
-            section = from;
-            head = (uint32_t)slot->start - from;
-        } else if (slot->index == first->index && first->end + LENGTH_FIELD + (slot->end - from) <= first->limit) {
-            merge(first, &section, &head, slot, from);
-        } else {
-            break;
-        }
+    uint32_t slots = 2u * e->layer_slots, n;
+    for (n = e->flushed; n < slots; n++) { /* of a picture that was cut short */
+        obc_complete(e, &e->slot[n], n >= e->layer_slots);
     }
-    if (first) {
-        return obc_emit(e, first, first_layer, packet, size);
+    for (; e->flushed < slots; e->flushed++) {
+        obc_slot *slot = &e->slot[e->flushed];
+        if (slot->open == OBC_COMPLETE) {
+            return obc_emit(e, slot, e->flushed >= e->layer_slots, packet, size);
+        }
     }
 #if OBC_MAX_PARITY
     if (obc_parity_finishes(e)) {

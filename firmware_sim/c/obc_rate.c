@@ -21,7 +21,6 @@ void obc_rate_begin(obc_encoder *e) {
     int32_t usual = (int32_t)obc_logarithm(UINT64_C(64) * luma->columns) - (e->planes == 1u ? OBC_GREY : 0);
     usual = 256 * usual - OBC_SIZE_FALL * larger;
     e->target = e->config.quota ? OBC_FIRST_TARGET : e->config.index;
-    e->finer = OBC_CLOSE_FINER;
     e->usual = (uint32_t)obc_power(usual > 0 ? (uint32_t)usual >> 8 : 0u);
     e->cost = (uint32_t)((uint64_t)OBC_USUAL_COST * e->usual >> 6);
 }
@@ -42,7 +41,7 @@ static uint32_t with_packets(const obc_encoder *e, uint32_t bits) {
     uint32_t each = bits / e->layer_slots, slot;
     for (slot = 0; slot < e->layer_slots; slot++) {
         const obc_slot *s = &e->slot[slot];
-        bits += s->open && obc_packet_room(s) >= each ? 0u : OBC_OPEN_BITS;
+        bits += s->open == OBC_OPEN && obc_packet_room(s) >= each ? 0u : OBC_OPEN_BITS;
     }
     return bits;
 }
@@ -102,16 +101,13 @@ void obc_rate_aim(obc_encoder *e, uint16_t row) {
     uint32_t quota = 8u * e->config.quota, rows = e->plane[0].rows, left = rows - (uint32_t)row, below;
     uint32_t share = 128u + 128u * row / rows;
     uint64_t have = quota > e->spent ? quota - e->spent : 0u, cost, bits, unspent;
-    uint8_t late;
     e->weight += OBC_ROW;
     cost = ((uint64_t)e->cost * ((share << 8) / e->weight) >> 10) +
            ((uint64_t)OBC_USUAL_COST * e->usual * (256u - share) >> 14);
     have = have * (uint32_t)(e->config.packet_size - OBC_PACKET_COST) / (e->config.packet_size + parity_share(e));
     have = have * (256u * rows - OBC_CAUTION * left) / rows;
     unspent = set_target(e, left, left + (row > 0u), share, (uint32_t)((cost << 8) / obc_fall(OBC_MAX_INDEX)), have);
-    late = 256u * left < OBC_LATE_ROWS * rows && unspent > (uint64_t)OBC_UNUSED * quota;
-    e->finer = late ? OBC_LATE_FINER : OBC_CLOSE_FINER;
-    e->held = late || unspent > (uint64_t)OBC_MUCH * quota ? 0u : 8u * OBC_CLOSE_BYTES;
+    e->held = unspent > (uint64_t)OBC_MUCH * quota ? 0u : 8u * OBC_CLOSE_BYTES;
     below = least(e, row);
     bits = cost * (left - 1u) / obc_fall(e->target);
     bits = bits > below ? bits : below;
