@@ -79,6 +79,7 @@ def refine_picture(
         raise InputError(f"{path}: {e}") from None
     if not data:
         raise InputError(f"{path}: all that is asked for has been sent")
+    budget = options.budget or (options.bpp or 0) * picture.shape[0] * picture.shape[1] / 8
     result = {
         "input": path,
         **describe(data),
@@ -86,7 +87,7 @@ def refine_picture(
         "seconds": round(perf_counter() - began, 4),
         "base": [Path(name).name for name in options.base],
         "regions": options.roi,
-        "at_finest": options.budget is not None and len(data) < WELL_USED * options.budget,
+        "at_finest": len(data) < WELL_USED * budget,
     }
     return data, result
 

@@ -77,7 +77,7 @@ class Pace:
 
     def _choose(self) -> float:
         """The level at which what is left should just fit."""
-        trust = TRUST * self._all
+        trust = max(TRUST * self._all, 1.0)
         used = self._packer.used - self._begun
         left = (self._all - self._counted) * (used + trust) / (self._expected + trust)
         level = self._step + log(max(left, 1.0) / max(self._room - used, 1.0)) / self._slope

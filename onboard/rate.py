@@ -18,6 +18,7 @@ ENOUGH = 0.985  # of the budget: the search stops there
 MIDDLE = (1 + ENOUGH) / 2
 MAX_PRICE = 255
 SIZE_PER_INDEX = 0.025  # a stream grows by about this much per finer index: how far to jump
+CLOSE_INDICES = 4  # so near an index that fits, one that is a little too fine need not be told from its neighbours
 START_INDEX = 132
 PRICE_PROBES = 7
 PRICE_GUESSES = 4  # of these; the others halve what is left
@@ -113,7 +114,8 @@ def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> tuple[C
                 break
         else:
             too_fine = index
-            if index == MAX_INDEX or (fits <= MAX_INDEX and choice.size <= (1 + SIZE_PER_INDEX) * budget):
+            close = fits <= MAX_INDEX and fits - index <= CLOSE_INDICES
+            if index == MAX_INDEX or (close and choice.size <= (1 + SIZE_PER_INDEX) * budget):
                 break
         jump = round(log(choice.size / budget) / SIZE_PER_INDEX)
         jump = max(jump, 1) if choice.size > budget else min(jump, -1)

@@ -26,8 +26,8 @@ decoder reads the result. What is coded when, exactly:
   the target, unless that is KEEP_INDEX or more away, in the last SHARE_ROWS luma rows SHARE_INDEX: only sections of one
   index can share a packet, and those opened late never fill one.
 - Behind the last row of a (plane, phase, stripe, layer) its section is complete. It goes into the first packet of its
-  index, in the order layer, phase, plane, stripe, that is complete and has room, else it makes one. At the end these
-  packets go out in that order.
+  index (and, with erasure packets, of its layer), in the order layer, phase, plane, stripe, that is complete and has
+  room, else it makes one. At the end these packets go out in that order.
 - With erasure packets, packets that begin with layer 0 and with layer 1 have groups of their own (`stream_parity`).
 """
 
@@ -45,7 +45,7 @@ from onboard.model import Model
 from onboard.packer import LENGTH_FIELD
 from onboard.planes import block_grid, phases
 from onboard.stream_parity import Group, Protector
-from onboard.stream_rate import CLOSE_FINER, LEAST_LAST, LEAST_ROW, OPEN_BITS, Rate
+from onboard.stream_rate import CLOSE_FINER, LEAST_LAST, LEAST_ROW, OPEN_BITS, THRESHOLD, Rate
 from onboard.symbols import Candidate, Slot, first_context, first_symbol, rest_symbol, thin
 from onboard.wire import (
     CRC,
@@ -136,7 +136,7 @@ class _Stream:
 
     def _row(self, plane: int, y: int, judged: int) -> Iterator[bytes]:
         kept = self.planes[plane]
-        effort = Effort(self.model.threshold, self.model.price)
+        effort = Effort(THRESHOLD, self.model.price)
         limit = threshold_energy(self.model, judged, effort)
         self.candidates[plane][y] = self.detail[plane][y] > limit
         yield from self._layer_row(plane, y, LAYER_FIRST)
@@ -333,7 +333,10 @@ class _Stream:
         return self.protector.emit(Packet(self.description, slot.index, (slot.section(),)))
 
     def _complete(self, key: Key) -> None:
-        """No symbols follow in the slot: its section goes where one of its index is complete and has room, or waits."""
+        """No symbols follow in the slot: its section goes where one of its index is complete and has room, or waits.
+
+        With parity, which each layer has of its own, only sections of one layer share a packet.
+        """
         slot = self.slots[key]
         if not slot.has_symbols():
             return
@@ -341,7 +344,8 @@ class _Stream:
         for first in sorted(self.complete):
             packet = replace(self.complete[first], sections=(*self.complete[first].sections, section))
             limit = self.packet_size - self.groups[first[0]].reserve()
-            if packet.index == slot.index and len(pack(packet)) <= limit:
+            shares = first[0] == slot.layer or not any(group.parity for group in self.groups)
+            if shares and packet.index == slot.index and len(pack(packet)) <= limit:
                 self.complete[first] = packet
                 if self.rate:
                     entry = self.groups[slot.layer].entry()

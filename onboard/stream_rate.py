@@ -19,6 +19,9 @@ USUAL_COST = 620  # of a luma block in layer 0, in bits times `fall`
 USUAL_SIZE = 384  # logarithm of 4096 blocks: above it fewer of them cost something, below it more,
 SIZE_FALL = 72  # by this part of the logarithm, of 256
 GREY = 12  # less of a logarithm for a picture that has no chroma
+# Of coarse detail, in (step / 8)^2 / 256: less than the model's, which is of all detail. With it, half octaves begin
+# where indices do.
+THRESHOLD = 256
 # Layer 1: bits of a block that the threshold lets pass, and for every half octave above that.
 DETAIL_BITS = 4
 HALF_BITS = 2

@@ -26,6 +26,7 @@ _STREAM = [
 _RATE = [
     "HALVES",
     "LEAST_BITS",
+    "THRESHOLD",
     "USUAL_COST",
     "USUAL_SIZE",
     "SIZE_FALL",
@@ -102,7 +103,6 @@ def header(model: Model) -> str:
         _define("SETS", SETS),
         _define("MODEL_ID", model.model_id),
         _define("CHROMA_OFFSET", model.chroma_offset),
-        _define("THRESHOLD", model.threshold),
         _define("DEAD_ZONE", model.dead_zone),
         _define("PRICE", model.price),
         f"#define OBC_NORM UINT64_C({model.norm})\n",

@@ -186,6 +186,7 @@ static void merge(obc_slot *into, obc_slot *slot, uint32_t from) {
 
 void obc_complete(obc_encoder *e, obc_slot *slot, uint8_t layer) {
     uint32_t from = HEADER + obc_entry_bytes(e, layer), n;
+    uint32_t parity = obc_entry_bytes(e, OBC_LAYER_FIRST) + obc_entry_bytes(e, OBC_LAYER_REST);
     if (slot->open != OBC_OPEN || obc_is_empty(slot)) {
         return;
     }
@@ -193,6 +194,7 @@ void obc_complete(obc_encoder *e, obc_slot *slot, uint8_t layer) {
     for (n = 0; n < 2u * e->layer_slots; n++) {
         obc_slot *into = &e->slot[n];
         if (into->open == OBC_COMPLETE && into->index == slot->index &&
+            (!parity || (n >= e->layer_slots) == layer) && /* each layer has parity of its own */
             into->end + LENGTH_FIELD + slot->end - from <= into->limit) {
             merge(into, slot, from);
             e->spent -= 8u * (from + CRC - LENGTH_FIELD);

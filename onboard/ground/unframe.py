@@ -24,7 +24,6 @@ from onboard.wire import CRC, HEADER, LENGTH, MAGIC, MAX_PACKET
 
 UNFRAMINGS = ("auto", "none", "ccsds", "kiss")
 MAX_ADDRESSES = 10  # AX.25: destination, source, up to eight digipeaters in version 2.0
-LONGEST_HEAD = 2 * (MAX_ADDRESSES * ADDRESS + 2) + 2  # every byte escaped, and two of the packet
 LONGEST_FRAME = 2 * (MAX_PACKET + MAX_ADDRESSES * ADDRESS) + 64  # every byte escaped
 
 
@@ -33,8 +32,8 @@ def unframe(data: bytes, framing: str = "auto", apid: int | None = None) -> byte
 
     Args:
         data: a capture.
-        framing: one of UNFRAMINGS; "auto" takes KISS where a frame of it holds one of our packets, else CCSDS headers
-            off where there are any.
+        framing: one of UNFRAMINGS; "auto" takes KISS where a frame of it holds one of our packets whole, else CCSDS
+            headers off where there are any.
         apid: with CCSDS, take packets of this APID only.
     """
     if framing not in UNFRAMINGS:
@@ -47,13 +46,16 @@ def unframe(data: bytes, framing: str = "auto", apid: int | None = None) -> byte
 
 
 def is_kiss(data: bytes) -> bool:
-    """Whether a KISS frame begins in the data that holds one of our packets, as far as its first bytes tell."""
-    at = -1
-    while (at := data.find(bytes((FEND, KISS_DATA)), at + 1)) >= 0:
-        head = strip_ax25(_unescape(data[at + 2 : at + 2 + LONGEST_HEAD]))
-        if int.from_bytes(head[:2], "big") >> 4 == MAGIC:
-            return True
-    return False
+    """Whether a KISS frame in the data is one of our packets, whole: the two bytes before one are no proof."""
+    if data.count(bytes((FEND,))) < 2:
+        return False
+    return any(map(_is_packet, map(strip_ax25, kiss_payloads(data))))
+
+
+def _is_packet(data: bytes) -> bool:
+    if int.from_bytes(data[:2], "big") >> 4 != MAGIC or len(data) < HEADER.size + CRC.size:
+        return False
+    return zlib.crc32(data[: -CRC.size]) == CRC.unpack(data[-CRC.size :])[0]
 
 
 def kiss_payloads(data: bytes) -> Iterator[bytes]:
