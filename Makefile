@@ -33,6 +33,7 @@ test-arm64: $(VENV)/ready-dev ## Run the tests that must not depend on the machi
 bench: $(VENV)/ready-bench ## Measure rate-distortion and speed against the peers
 	$(BIN)/python -m benchmarks.paper
 	$(BIN)/python -m benchmarks.rd
+	$(BIN)/python -m benchmarks.colour
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.speed_layers
 	$(BIN)/python -m benchmarks.entropy --train "$(TRAIN_DATA)/photo" "$(TRAIN_DATA)/aerial" --parts
