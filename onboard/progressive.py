@@ -34,6 +34,7 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_si
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
+BASE_GAINS = 1.05  # the ground's decoders gain so much more on a base alone than the plain errors compared here show
 LIKELY = 1.06  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
@@ -111,7 +112,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         return exact
     found = fit_shot(job, budget)
     if found is not None:
-        if alone is not None and base_error(job, alone) <= found.error():
+        if alone is not None and base_error(job, alone) <= BASE_GAINS * found.error():
             return alone
         packets, size = found.packets(budget)
         if size <= budget:
