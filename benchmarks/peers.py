@@ -91,9 +91,8 @@ def _encode_webp(picture: np.ndarray, quality: float) -> bytes:
 def _encode_jpeg2000(picture: np.ndarray, bpp: float) -> bytes:
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     layers = [8 * channels / bpp]
-    return _pillow(
-        picture, format="JPEG2000", quality_mode="rates", quality_layers=layers, irreversible=True, no_jp2=True
-    )
+    options = {"quality_mode": "rates", "quality_layers": layers, "irreversible": True, "no_jp2": True}
+    return _pillow(picture, format="JPEG2000", mct=int(channels == 3), **options)  # without mct RGB is coded as it is
 
 
 def _encode_avif(picture: np.ndarray, quality: float) -> bytes:
