@@ -21,7 +21,7 @@ FURTHEST = 4.0  # steps from the first level
 TRUST = 1.0  # of all bits: what has been coded counts against so much of what was counted
 OFTEN = 1 / 128  # of all bits: a grain holds for at least so many
 END, AT_END = 1 / 32, 16.0  # of all bits: so far from the end a grain may become that many steps coarser
-HEADERS = 30  # bytes of a packet, about
+PACKET_OVERHEAD = 30  # bytes of a packet beside its symbols, about
 
 
 def grain_of(level: float) -> Grain:
@@ -43,7 +43,7 @@ class Pace:
 
     def __init__(self, parts: Sequence[PartCoder], step: int, slope: float, packer: Packer, room: float) -> None:
         self._parts, self._step, self._slope, self._packer, self._room = parts, step, slope, packer, room
-        headers = packer.size / max(packer.size - HEADERS, 1)
+        headers = packer.size / max(packer.size - PACKET_OVERHEAD, 1)
         spread = [[s * (headers / 8) for s in part.spread(Grain(step))] for part in parts]
         self._sums = [[[0.0, *accumulate(s.tolist())] for s in grids] for grids in spread]
         before = [0.0, *accumulate(grid[-1] for grids in self._sums for grid in grids)]

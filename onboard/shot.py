@@ -17,7 +17,7 @@ from onboard.decoder import Decoding
 from onboard.encoder import ALL_GROUP_1
 from onboard.job import Job
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
-from onboard.pace import Pace, blend, grain_of
+from onboard.pace import PACKET_OVERHEAD, Pace, blend, grain_of
 from onboard.packer import Packer
 from onboard.reference import whole
 from onboard.refiner import DEAD_ZONE, Grain, Part, PartCoder, base_index, source_planes, steps_deeper
@@ -36,7 +36,6 @@ PACED_PACKETS = 8  # a stream of so many is coded once, its later sections as fi
 PACED_AIM = 0.993  # of the budget
 LEAST_USED = 0.975  # of the budget: else it is coded again
 SAFETY = 0.995  # of the budget: counted sizes leave out the filling of last bytes
-PACKET_OVERHEAD = 30  # about
 
 
 def retag(tag: int, *facts: int) -> int:

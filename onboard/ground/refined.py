@@ -9,12 +9,12 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.depth import colour_picture, to_depth
-from onboard.layers import spread_blocks
+from onboard.layers import LOSSLESS_REACHED, spread_blocks
 from onboard.planes import assemble, enlarge
 from onboard.reference import layer_log2
 from onboard.wire import Description
 
-LOSSLESS = 255
+LOSSLESS = LOSSLESS_REACHED + 1  # in a mask
 
 
 # planes with layers 2 to 14 applied, and the highest layer of each of their blocks

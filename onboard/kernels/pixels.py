@@ -24,7 +24,7 @@ from onboard.kernels.products import IN_PAIRS, SIDE, neighbours_added, picked
 NEIGHBOURING = 8  # blocks that put_kept() writes: a line of the cache
 ABREAST = 4 if IN_PAIRS else 1  # blocks that put_coded() works on together
 LATENTS, PIXELS = 8, SIDE * SIDE
-SHIFT = 16  # of a sum of weights and coefficients
+PIXEL_SHIFT = 16  # of a sum of weights and coefficients
 GREY = 128
 
 # A table of put_coded(): for each of the rows above, at and below a block, for its left and middle and for its right
@@ -69,7 +69,7 @@ def put_coded(padded, members, m, many, rest, begin, table, gains, out, top):
         at = LATENTS * (begin + x)
         latents = np.clip(rest[at : at + LATENTS] + foretold, -32768, 32767)
         sums = (((latents * gains + 128) >> 8)[:, None] * weights).sum(0)
-        block = np.clip(GREY + ((sums + (1 << SHIFT - 1)) >> SHIFT), 0, 255)
+        block = np.clip(GREY + ((sums + (1 << PIXEL_SHIFT - 1)) >> PIXEL_SHIFT), 0, 255)
         out[top : top + SIDE, SIDE * x : SIDE * (x + 1)] = block.reshape(SIDE, SIDE)
 
 
@@ -124,7 +124,7 @@ def _coded_vectors(typing, padded, members, m, many, rest, begin, table, gains, 
         for column, sums in zip(columns, _pixel_sums(builder, memory, coefficients), strict=True):
             rows = []
             for values in sums:
-                clipped = _clamped(builder, builder.ashr(values, _all(SHIFT, _LANES)), 0, 255)
+                clipped = _clamped(builder, builder.ashr(values, _all(PIXEL_SHIFT, _LANES)), 0, 255)
                 pair = builder.trunc(clipped, ir.VectorType(_I8, _LANES))
                 rows += [picked(builder, pair, pair, range(SIDE * i, SIDE * (i + 1))) for i in range(2)]
             memory.put(rows, "out", memory["top"], column)
@@ -196,7 +196,7 @@ def _pixel_sums(builder: Any, memory: _Memory, coefficients: list[Any]) -> list[
         low = (builder.shl(builder.and_(c, _all(255, LATENTS)), _all(16, LATENTS)) for c in coefficients)
         coefficients = [builder.or_(*halves) for halves in zip(high, low, strict=True)]
     parts = PIXELS // _LANES
-    sums = [[_all((1 << SHIFT - 1) + (GREY << SHIFT), _LANES)] * parts for _ in coefficients]
+    sums = [[_all((1 << PIXEL_SHIFT - 1) + (GREY << PIXEL_SHIFT), _LANES)] * parts for _ in coefficients]
     for k in range(LATENTS):
         spread = [_picked_all(builder, c, k, _LANES) for c in coefficients]
         for j in range(parts):

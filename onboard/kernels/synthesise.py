@@ -14,9 +14,8 @@ from numba import njit
 from onboard.kernels import kernel
 from onboard.kernels.aligned import aligned
 from onboard.kernels.bits import prefetch
-from onboard.kernels.pixels import ABREAST, FORETELLING, NEIGHBOURING, PIXELS, TABLE, put_coded, put_kept
+from onboard.kernels.pixels import ABREAST, FORETELLING, NEIGHBOURING, PIXEL_SHIFT, PIXELS, TABLE, put_coded, put_kept
 
-PIXEL_SHIFT = 16
 _KEPT = 512  # blocks of group 1 that synthesise keeps from row to row: 32 KiB
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
