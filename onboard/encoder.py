@@ -16,6 +16,7 @@ from onboard.kernels import per_block
 from onboard.kernels.analyse import analyse, quantise_first, quantise_rest
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.entropy_code import SLACK, code_first, code_rest
+from onboard.kernels.fingerprint import fingerprint
 from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
@@ -125,12 +126,12 @@ class Encoding:
         return found
 
     @cached_property
-    def _latents_crc(self) -> int:
-        crc = 0
+    def _fingerprint(self) -> int:
+        """Of all blocks."""
+        found = 0
         for plane in self.planes:
-            crc = zlib.crc32(plane.residual.data, crc)
-            crc = zlib.crc32(np.ascontiguousarray(plane.latents[:, 0]).data, crc)
-        return crc
+            found = int(fingerprint(plane.residual, plane.latents, found))
+        return found
 
     def _derive_tag(self, index: int, effort: Effort, packet_size: int, protection: Protection | None) -> int:
         """Encoding tag: 16 bits that differ, as far as 16 bits can, when anything that is coded may differ."""
@@ -139,7 +140,7 @@ class Encoding:
             (d.window.depth, d.window.curve, d.window.no_data, d.window.low, d.window.high) if d.window else (0,) * 5
         )
         geometry = (d.model_id, d.width, d.height, d.scale_log2, d.interleave_log2, d.colour)
-        facts = (self._latents_crc, *geometry, *window, index, effort.threshold, effort.price, packet_size)
+        facts = (self._fingerprint, *geometry, *window, index, effort.threshold, effort.price, packet_size)
         crc = zlib.crc32(struct.pack(f">{len(facts)}I", *facts))
         if protection is not None:
             how = struct.pack(">4d", *protection.slope, *protection.spread) + b"together" * protection.together

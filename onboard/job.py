@@ -15,7 +15,7 @@ from onboard.wire import MAX_INDEX, MAX_PACKET, Description, Extension, Packet
 FINER_MARGIN = 8  # indices by which a search may come back finer than it first asked for
 SAMPLE_PIXELS = 1 << 19
 SAMPLE_BANDS = 4
-SAMPLE_ALIGN = 128  # rows: whole blocks at scales up to 16
+SAMPLE_ALIGN = 64  # rows: whole blocks at scales up to 8
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Byte budget to scale, quantiser index and price of a bit: the encoder's own affair, nothing of it is on the wire.
 
 The search sees the encoder only as a `Job` that makes packets. Sizes fall as the index grows, by at most 8 % a step,
-and as the price grows, so the index is found first and the price then uses up the last bytes.
+and as the price grows, by less: a *level* is an index and, as its fraction, how far the price has gone from the model's
+own to where the next index would be as small.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from typing import Protocol
 from onboard.errors import BudgetError
 from onboard.wire import MAX_INDEX, MAX_SCALE_LOG2
 
-ENOUGH = 0.985  # of the budget: the search stops there
+ENOUGH = 0.98  # of the budget: the search stops there
 MIDDLE = (1 + ENOUGH) / 2
 MAX_PRICE = 255
 SIZE_PER_INDEX = 0.025  # a stream grows by about this much per finer index: how far to jump
-CLOSE_INDICES = 4  # so near an index that fits, one that is a little too fine need not be told from its neighbours
-START_INDEX = 132
+LEAST_SLOPE, MOST_SLOPE = 0.008, 0.05  # what two streams are believed of that
+SIZE_PER_PRICE = 0.15  # a stream shrinks by that power of the price, about
+PRICE_PER_LEVEL = SIZE_PER_INDEX / SIZE_PER_PRICE  # by which its logarithm grows
+LEAST_JUMP = 0.3  # levels
+CLOSEST_LEVELS = 0.2  # apart: between nearer ones there is nothing to be found
+START_LEVEL = 132.0
 PRICE_PROBES = 7
 PRICE_GUESSES = 4  # of these; the others halve what is left
-SIZE_PER_PRICE = 0.15  # a stream shrinks by that power of the price, about: how far to jump
 FINER_TRIES = 16  # indices; only drawings of a few flat tones need more than one
 PACKET_OVERHEAD = 24  # about; only for guesses
 SAMPLE_LEAST = 400  # bytes below which a sample says too little
 START_BPP = 0.02  # per coded pixel: a finer scale than one that gets this is never worth trying
 HALVE_FROM = 128  # index from which half the size may be better (on training pictures hardly ever below)
+HALVED_LEVELS = 50  # by which half the size is finer at the same bytes, about
 HALF_HANDICAP = 1.08  # neighbour-aware decoding gains more at the finer scale than the plain errors compared here show
 
 
@@ -65,6 +70,10 @@ class Choice:
     def size(self) -> int:
         return sum(map(len, self.packets)) + self.overhead * len(self.packets)
 
+    def level(self, own_price: int) -> float:
+        """Where between indices it stands."""
+        return self.index + (0.0 if self.price is None else log(self.price / own_price) / PRICE_PER_LEVEL)
+
 
 def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, error: ErrorOf) -> Choice:
     """The best stream of at most `budget` bytes.
@@ -85,12 +94,12 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
     if sample_budget < SAMPLE_LEAST:
         sample, sample_budget = job, budget
     if scale_log2 is None:
-        scale_log2, guess = _choose_scale(sample, sample_budget, error)
+        best, over = _choose_scale(sample, sample_budget, own_price, error)
     else:
-        guess = START_INDEX
-        if sample is not job:
-            guess = _closest(*_search_index(sample, sample_budget, scale_log2, START_INDEX), sample_budget)
-    best, over = _search_index(job, budget, scale_log2, guess)
+        best, over = _search(sample, sample_budget, scale_log2, START_LEVEL, own_price)
+    if sample is not job:
+        level = _guess(best, over, sample_budget, own_price)
+        best, over = _search(job, budget, best.scale_log2, level, own_price)
     if best.size > budget:
         raise BudgetError(budget, best.size)
     if over is None or best.size >= ENOUGH * budget:
@@ -98,44 +107,66 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
     return _spend_rest(job, budget, best, over, own_price)
 
 
-def _search_index(job: Job, budget: int, scale_log2: int, guess: int) -> tuple[Choice, Choice | None]:
-    """The finest index known to fit (the coarsest, too large, when none does), and the coarsest known to be too fine.
+def _at(job: Job, scale_log2: int, level: float, own_price: int) -> Choice:
+    """The stream of a level."""
+    index = int(level)
+    price = round(own_price * exp(PRICE_PER_LEVEL * (level - index)))
+    packets = job.packets(scale_log2, index, price)
+    return Choice(scale_log2, index, price, packets, job.overhead)
 
-    The two are neighbours, or the second one is so little too large that a dearer price makes it fit.
+
+def _search(job: Job, budget: int, scale_log2: int, level: float, own_price: int) -> tuple[Choice, Choice | None]:
+    """The finest stream known to fit (the coarsest, too large, when none does), and the coarsest known to be too fine.
+
+    The first takes enough of the budget, or the two are neighbours.
     """
-    made: dict[int, Choice] = {}
-    fits, too_fine = MAX_INDEX + 1, -1
-    index = guess
-    while fits - too_fine > 1:
-        made[index] = choice = Choice(scale_log2, index, None, job.packets(scale_log2, index), job.overhead)
+    best: Choice | None = None
+    over: Choice | None = None
+    last: tuple[float, float] | None = None
+    fits, too_fine, slope = MAX_INDEX + 1.0, -1.0, SIZE_PER_INDEX
+    level = min(max(level, 0.0), float(MAX_INDEX))
+    while True:
+        choice = _at(job, scale_log2, level, own_price)
+        excess = log(choice.size / (MIDDLE * budget))
         if choice.size <= budget:
-            fits = index
-            if choice.size >= ENOUGH * budget:
+            fits, least, best = level, excess, choice
+            if level == 0 or choice.size >= ENOUGH * budget:
                 break
         else:
-            too_fine = index
-            close = fits <= MAX_INDEX and fits - index <= CLOSE_INDICES
-            if index == MAX_INDEX or (close and choice.size <= (1 + SIZE_PER_INDEX) * budget):
+            too_fine, most, over = level, excess, choice
+            if level == MAX_INDEX:
                 break
-        jump = round(log(choice.size / budget) / SIZE_PER_INDEX)
-        jump = max(jump, 1) if choice.size > budget else min(jump, -1)
-        index = min(max(index + jump, too_fine + 1), fits - 1)
-    return made[min(fits, MAX_INDEX)], made.get(too_fine)
+        if fits - too_fine <= CLOSEST_LEVELS:
+            break
+        if best is None or over is None:
+            if last is not None:
+                slope = min(max((last[1] - excess) / (level - last[0]), LEAST_SLOPE), MOST_SLOPE)
+            last = level, excess
+            level += max(abs(excess) / slope, LEAST_JUMP) * (1 if best is None else -1)
+            level = min(max(level, 0.0), float(MAX_INDEX))
+        else:
+            margin = (fits - too_fine) / 8
+            level = too_fine + (fits - too_fine) * most / (most - least)
+            level = min(max(level, too_fine + margin), fits - margin)
+    found = best or over
+    assert found is not None
+    return found, over
 
 
-def _closest(best: Choice, over: Choice | None, budget: int) -> int:
-    """The index, of two between which a budget lies, whose size is closer to it."""
-    return over.index if over is not None and over.size / budget < budget / best.size else best.index
+def _guess(best: Choice, over: Choice | None, budget: int, own_price: int) -> float:
+    """About the level at which a stream takes a budget, by the one of two that is closer to it."""
+    near = over if over is not None and over.size / budget < budget / best.size else best
+    return near.level(own_price) + log(near.size / (MIDDLE * budget)) / SIZE_PER_INDEX
 
 
-def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
-    """(scale, first guess of the index): halve the size as long as that lowers the error at the same bytes."""
+def _choose_scale(job: Job, budget: int, own_price: int, error: ErrorOf) -> tuple[Choice, Choice | None]:
+    """What `_search` finds at the best scale: the size is halved as long as that lowers the error at the same bytes."""
     scale_log2 = 0
     while scale_log2 < MAX_SCALE_LOG2 and 8 * budget * 4**scale_log2 < START_BPP * job.pixels:
         scale_log2 += 1
-    here, over = _search_index(job, budget, scale_log2, START_INDEX)
+    here, over = _search(job, budget, scale_log2, START_LEVEL, own_price)
     while scale_log2 < MAX_SCALE_LOG2 and here.index >= HALVE_FROM:
-        half, half_over = _search_index(job, budget, scale_log2 + 1, max(here.index - 50, 0))
+        half, half_over = _search(job, budget, scale_log2 + 1, here.index - HALVED_LEVELS, own_price)
         if half.size > here.size and half.size > budget:
             break
         if here.size <= budget:
@@ -144,7 +175,7 @@ def _choose_scale(job: Job, budget: int, error: ErrorOf) -> tuple[int, int]:
                 break
         here, over = half, half_over
         scale_log2 += 1
-    return scale_log2, _closest(here, over, budget)
+    return here, over
 
 
 def _spend_rest(job: Job, budget: int, best: Choice, over: Choice, own_price: int) -> Choice:
@@ -153,7 +184,7 @@ def _spend_rest(job: Job, budget: int, best: Choice, over: Choice, own_price: in
     finer = [(i, own_price, MAX_PRICE) for i in range(over.index, finest, -1)]
     for index, cheap, dear in (*finer[:1], (best.index, 0, own_price), *finer[1:]):
         too_cheap, fits = cheap, dear
-        last, last_size = own_price, over.size * exp(SIZE_PER_INDEX * (over.index - index))
+        last, last_size = over.price or own_price, over.size * exp(SIZE_PER_INDEX * (over.index - index))
         for left in range(PRICE_PROBES, 0, -1):
             if fits - too_cheap <= 1 or best.size >= ENOUGH * budget:
                 break

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from onboard.kernels.analyse import NORM_SHIFT, analyse, quantise_first, quantise_rest
 from onboard.kernels.enlarge import double
+from onboard.kernels.fingerprint import fingerprint
 from onboard.kernels.foretell import foretell
 from onboard.kernels.neighbours import decode_neighbours
-from onboard.kernels.order import place_first, place_rest
+from onboard.kernels.order import gather, place_first, place_rest
 from onboard.kernels.predict import add_prediction, predict
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
@@ -352,3 +353,30 @@ def test_what_is_parsed_is_placed_in_raster_order_where_it_improves(rows, column
         place_rest(q, group, begin, end, grid, steps, index, rest, groups, kept)
         assert [first.tolist(), rest.tolist(), groups.tolist(), kept.tolist()] == expected
         assert np.array_equal(kept_first, kept)
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (3, 33), (2, 70), (5, 64)])
+@pytest.mark.parametrize("interleave_log2", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8])
+def test_what_is_coded_is_taken_in_phase_order(rows, columns, interleave_log2, dtype):
+    values = np.random.default_rng(columns).integers(0, 200, rows * columns).astype(dtype)
+    for number, phase in enumerate(phases(rows, columns, interleave_log2)):
+        order = phase_order(rows, columns, interleave_log2, number)
+        out = np.full(len(order) + 2, 77, dtype)
+        gather(values, raster_grid(columns, interleave_log2, phase), out[:-2])
+        assert out.tolist() == [*values[order].tolist(), 77, 77]
+
+
+@given(SEEDS, st.integers(1, 40))
+def test_the_fingerprint_agrees_with_its_twin_and_sees_every_block(seed, blocks):
+    rng = np.random.default_rng(seed)
+    residual = rng.integers(-8, 1 << 20, blocks).astype(np.int32)
+    latents = rng.integers(-20_000, 20_000, (blocks, 8)).astype(np.int16)
+    start = int(rng.integers(1 << 32))
+    found = fingerprint(residual, latents, start)
+    assert found == reference.fingerprint(residual.tolist(), latents[:, 0].tolist(), start)
+    which, change = rng.integers(blocks), int(rng.choice((-3, -1, 1, 2)))
+    for values in (residual, latents[:, 0]):
+        values[which] += change
+        assert fingerprint(residual, latents, start) != found
+        values[which] -= change

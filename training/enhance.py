@@ -171,7 +171,7 @@ def train_part(
     training, rest = split(find(folders))
     pictures, unseen = pictures_of(training, part), pictures_of(rest, part)[::CHECK_SHARE]
     if not (pictures and unseen):
-        least = part.crop * part.side
+        least = part.crop * part.side // 2
         raise InputError(f"too few pictures of at least {least}x{least}: every tenth picture is kept for validation")
     pool = Pool(pictures, kit, part, plan.seed + run.step)
     checks = validation(unseen, kit, part)
@@ -213,26 +213,35 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
-    """Weights to start from: a checkpoint's, or a shipped .tflite's, without biases. Raises InputError."""
+    """Weights to start from: a checkpoint's, or a shipped .tflite's. Raises InputError."""
     if path.suffix != ".tflite":
         return dict(load(path)["mean"])
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
-        net = Interpreter(model_content=path.read_bytes())
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        net = Interpreter(model_content=path.read_bytes(), experimental_op_resolver_type=plain)
         net.allocate_tensors()
-        details = net.get_tensor_details()
+        operations = net._get_ops_details()
     except (OSError, ValueError) as e:
         raise InputError(f"{path}: not a net of this project ({e})") from None
+    tensors = {tensor["index"]: tensor for tensor in net.get_tensor_details()}
+    widened = {int(o["outputs"][0]): int(o["inputs"][0]) for o in operations if o["op_name"] == "DEQUANTIZE"}
     weights: dict[str, Tensor] = {}
-    for tensor in details:
-        named = re.search(r"Conv_(\w+);\d*$", tensor["name"])
-        if named and len(tensor["shape"]) == 4 and tensor["dtype"] == np.float16:
-            layer = f"body.{named[1]}" if named[1].isdigit() else named[1]
-            value = net.get_tensor(tensor["index"]).astype(np.float32).transpose(0, 3, 1, 2)
-            weights[f"{layer}.weight"] = torch.from_numpy(value.reshape(len(value), -1).copy())
+    for operation in operations:
+        if operation["op_name"] != "CONV_2D":
+            continue
+        _, kernel, bias = map(int, operation["inputs"])
+        kernel = widened.get(kernel, kernel)
+        named = re.search(r"Conv_(\w+);\d*$", tensors[kernel]["name"])
+        if named is None:
+            continue
+        layer = f"body.{named[1]}" if named[1].isdigit() else named[1]
+        value = net.get_tensor(kernel).astype(np.float32).transpose(0, 3, 1, 2)
+        weights[f"{layer}.weight"] = torch.from_numpy(value.reshape(len(value), -1).copy())
+        weights[f"{layer}.bias"] = torch.from_numpy(net.get_tensor(bias).astype(np.float32))
     if "enter.weight" not in weights:
-        raise InputError(f"{path}: not a net of this project with 16-bit weights")
+        raise InputError(f"{path}: not a net of this project")
     return weights
 
 

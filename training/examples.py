@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, analyse_picture
@@ -41,7 +42,7 @@ SIDE = 1024  # most samples a side of one example
 CROP = 20  # blocks a side
 POOL = 64
 DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
-HALVED = 0.3  # share of pictures averaged down first: the same things, smaller and sharper
+SHRUNK, SMALLEST = 0.5, 0.5  # share of pictures made smaller first, and how small: the same things, smaller and sharper
 RELIT = 0.3  # share of pictures with another contrast and brightness
 LOSSY = 0.4
 INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
@@ -167,7 +168,7 @@ def to_cells(planes: np.ndarray, side: int) -> np.ndarray:
 
 
 def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
-    """Every picture that is large enough for a crop: its 8-bit luma, or for the chroma net itself where it has 8 bits
+    """Every picture at least half as large as a crop: its 8-bit luma, or for the chroma net itself where it has 8 bits
     and colour."""
     found = []
     for picture in load(paths, "pictures"):
@@ -175,7 +176,7 @@ def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
             found.append(luma(picture))
         elif picture.ndim == 3 and picture.dtype == np.uint8:
             found.append(picture)
-    return [p for p in found if min(p.shape[:2]) >= part.crop * part.side]
+    return [p for p in found if 2 * min(p.shape[:2]) >= part.crop * part.side]
 
 
 def make(
@@ -309,12 +310,11 @@ class Pool:
         if self._part.colour == Colour.GREY and rng.random() < DRAWINGS:
             return drawing(rng, max(SIDE // 2, least))
         picture = self._pictures[int(rng.choice(len(self._pictures), p=self._share))]
-        halve = rng.random() < HALVED and min(picture.shape[:2]) >= 2 * least
-        picture = _piece(picture, rng, 2 * SIDE if halve else SIDE)
-        if halve:
-            h, w = (n // 2 for n in picture.shape[:2])
-            four = picture[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).sum((1, 3), np.uint16)
-            picture = (four + 2 >> 2).astype(np.uint8).reshape(h, w, *picture.shape[2:])
+        smallest = min(max(SMALLEST, least / (2 * min(picture.shape[:2]))), 1.0)
+        factor = rng.uniform(smallest, 1) if rng.random() < SHRUNK else 1.0
+        picture = _shrunk(_piece(picture, rng, round(SIDE / factor)), factor)
+        missing = [max(least - n, 0) for n in picture.shape[:2]]
+        picture = np.pad(picture, [(0, n) for n in missing] + [(0, 0)] * (picture.ndim - 2), "symmetric")
         picture = np.rot90(picture, int(rng.integers(4)))
         return np.ascontiguousarray(picture.swapaxes(0, 1) if rng.random() < 0.5 else picture)
 
@@ -323,6 +323,11 @@ def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
     """A random part of at most side x side."""
     y, x = (int(rng.integers(max(n - side, 0) + 1)) for n in picture.shape[:2])
     return picture[y : y + side, x : x + side]
+
+
+def _shrunk(picture: np.ndarray, factor: float) -> np.ndarray:
+    height, width = (max(round(factor * n), 1) for n in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _chroma(picture: np.ndarray) -> np.ndarray:

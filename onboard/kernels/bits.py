@@ -1,4 +1,4 @@
-"""Three machine instructions that numba has no name for, and what they mean in plain Python.
+"""Four machine instructions that numba has no name for, and what they mean in plain Python.
 
 They are the compiler's own and never change, so kernels of other files may call them.
 """
@@ -38,6 +38,35 @@ def _trailing_zeros(context: Any, x: Any) -> Any:
 
 def prefetch(array: Any, y: int, x: int) -> None:
     """Have the line of the cache that holds array[y, x] fetched; the place must be inside the array."""
+
+
+def copy_32(source: Any, at: int, out: Any, to: int) -> None:
+    """32 values of `source`, from `at` on, to `out`, from `to` on: arrays in C order, of one type, that do not overlap.
+
+    A loop would first ask whether they do.
+    """
+    out[to : to + 32] = source[at : at + 32]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _copy_32(context: Any, source: Any, at: Any, out: Any, to: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        vector = ir.VectorType(ir.IntType(8 * size), 32)
+
+        def pointer(which: int) -> Any:
+            array = context.make_array(signature.args[which])(context, builder, args[which])
+            return builder.bitcast(builder.gep(array.data, [args[which + 1]]), vector.as_pointer())
+
+        builder.store(builder.load(pointer(0), align=size), pointer(2), align=size)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, out, types.int64), generate
+
+
+@overload(copy_32, inline="always")  # type: ignore[untyped-decorator]
+def _overload_copy_32(source, at, out, to):  # type: ignore[no-untyped-def]
+    return lambda source, at, out, to: _copy_32(source, at, out, to)  # noqa: PLW0108
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from onboard.kernels import kernel
+from onboard.kernels.bits import copy_32
 
 _STRIPE = 32
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
@@ -20,23 +21,25 @@ def gather(values, grid, out):
     """Values of the blocks of one interleave phase, in phase order: by stripes, row by row.
 
     Args:
-        values: (blocks,) raster order.
+        values: (blocks,) raster order, in C order.
         grid: of the phase.
-        out: (rows * columns,).
+        out: (rows * columns,) of the same type, in C order.
     """
     begin, down, across, rows, columns = grid
-    n = 0
-    for stripe in range(0, columns, _STRIPE):
-        width = min(_STRIPE, columns - stripe)
-        for row in range(rows):
-            at, to = (begin + row * down + stripe * across) & _OFFSET, n & _OFFSET
-            if across == 1:
+    for row in range(rows):  # so that all is read in order, which takes half the time of reading stripe by stripe
+        at = (begin + row * down) & _OFFSET
+        for stripe in range(0, columns, _STRIPE):
+            width = min(_STRIPE, columns - stripe)
+            to = (stripe * rows + row * width) & _OFFSET
+            if width == _STRIPE and across == 1:
+                copy_32(values, at, out, to)
+            elif across == 1:
                 for x in range(width):
                     out[to + x] = values[at + x]
             else:
                 for x in range(width):
                     out[to + x] = values[at + 2 * x]
-            n += width
+            at += width * across
 
 
 @njit(inline="always")

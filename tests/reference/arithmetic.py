@@ -228,3 +228,12 @@ def chroma_to_depth(value: int, depth: int, no_data: bool, low: int, high: int) 
     levels = 239 if no_data else 255
     half = 1 << (depth - 1)
     return clamp(half + (2 * (high - low) * (value - 128) + levels) // (2 * levels), 0, 2 * half - 1)
+
+
+def fingerprint(residual: Sequence[int], first: Sequence[int], seed: int) -> int:
+    """Sum, modulo 2^32, of what every block's residual and first latent make, times the block's own odd factor."""
+    total = seed
+    for block, (r, z) in enumerate(zip(residual, first, strict=True)):
+        factor = (0x1E3779B1 + block * 0x42B2AE3E) % 2**31
+        total += (0x85EBCA6B * r + z) % 2**32 * factor
+    return total % 2**32
