@@ -120,8 +120,8 @@ def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
             Fortran order.
         group: uint8 (blocks,) out.
 
-    Bounds: |latent - prediction| < 2^16 and steps < 2^13; squares below 2^32 and their sum are int64; the worth is
-    below 2^26 * 2^8 * 2^8 = 2^42.
+    Bounds: |latent| <= 2^15, |latent - prediction| < 2^16 and steps < 2^13, which is as much as is left of a latent:
+    the difference of the squares lies in -2^26..2^30, the sum is int64; the worth is below 2^26 * 2^8 * 2^8 = 2^42.
 
     Division: v // step = floor((v + 0.5) * (1 / step)) in float32, for integers 0 <= v < 2^17. v + 0.5 is exact, and
     (v + 0.5) / step is at least 0.5 / step away from every integer. Two roundings of 2^-24 make an error below
@@ -149,8 +149,8 @@ def quantise_rest(latents, candidate, steps, dead_zone, price, rest, group):
                 left[b] = np.int32(error - np.int32(m * step))
                 values[b] = m if wanted[b] else values[b]
             for b in range(end - begin):
-                z, e = np.int64(latent[b]), np.int64(left[b])
-                gain[b] += z * z - e * e
+                z, e = np.int32(latent[b]), np.int32(left[b])
+                gain[b] += np.int32(np.int32(z - e) * np.int32(z + e))
                 # The exponent of m + 0.5, from its float32, is the number of bits of m less one.
                 bits[b] = bits[b] + 2 * ((size_bits[b] >> 23) - 126)
         kept = group[begin:end]
