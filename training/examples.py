@@ -46,11 +46,11 @@ SHRUNK, SMALLEST = 0.5, 0.5  # share of pictures made smaller first, and how sma
 RELIT = 0.3  # share of pictures with another contrast and brightness
 LOSSY = 0.4
 INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
-STEPS = (44, 84, 128)  # the same of layer 2
+STEPS = (16, 72, 128)  # the same of layer 2
 PACKET_SIZES = (100, 400)
-LEAST_ERROR = 4.0  # squared levels: nearly perfect examples do not outweigh all others
+LEAST_ERROR = 1.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
-VALIDATION_STEPS = (64, 80, 96)
+VALIDATION_STEPS = (32, 48, 64, 80, 96)
 VALIDATION_SIDE = 512
 
 
@@ -248,7 +248,7 @@ def validation(pictures: list[np.ndarray], kit: Kit, part: Part) -> list[Example
     cases: list[tuple[int, Loss, int | None]]
     if part.refined:
         cases = [(0, NO_LOSS, step) for step in VALIDATION_STEPS]
-        cases.append((0, some, VALIDATION_STEPS[1]))
+        cases.append((0, some, VALIDATION_STEPS[3]))
     else:
         cases = [(index, NO_LOSS, None) for index in VALIDATION_INDICES]
         cases.append((VALIDATION_INDICES[1], some, None))
