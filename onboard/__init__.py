@@ -153,7 +153,7 @@ def compress(
         height=picture.shape[0],
         interleave_log2=interleave_log2,
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
-        window=window_of(picture, window, curve, no_data) if picture.dtype == np.uint16 else None,
+        window=window_of(picture, window, curve, no_data),
     )
     extensions = extensions_of(source_id, capture_time_ms, metadata)
     protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection

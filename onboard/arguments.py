@@ -9,7 +9,7 @@ import numpy as np
 from onboard.errors import InputError
 from onboard.model import Model, default_model, load_model
 from onboard.planes import choose_window
-from onboard.wire import MAX_SCALE_LOG2, TIME, Curve, Extension, ExtensionType, Window
+from onboard.wire import MAX_EXTENSION, MAX_SCALE_LOG2, TIME, Curve, Extension, ExtensionType, Window
 
 DEFAULT_BPP = 0.1
 DEFAULT_LEAST = 64  # bytes: a thumbnail of 0.1 bits per pixel would be less than a header
@@ -19,7 +19,7 @@ def budget_of(picture: np.ndarray, budget: int | None, bpp: float | None) -> int
     """Bytes of a budget that is given in bytes or in bits per pixel; the default when neither is."""
     if budget is None:
         if bpp is not None and not 0 < bpp < 1e6:
-            raise InputError(f"{bpp} bits per pixel: must be more than 0")
+            raise InputError(f"{bpp} bits per pixel: must be more than 0 and less than a million")
         least = DEFAULT_LEAST if bpp is None else 1
         return max(int((bpp or DEFAULT_BPP) * picture.shape[0] * picture.shape[1] / 8), least)
     if budget < 1:
@@ -64,6 +64,9 @@ def model_of(model: Model | str | PathLike[str] | None) -> Model:
 def extensions_of(source_id: str | None, capture_time_ms: int | None, metadata: str | None) -> tuple[Extension, ...]:
     """Extensions of a packet, of what was given."""
     found = []
+    for name, text in (("source id", source_id), ("metadata", metadata)):
+        if text is not None and len(text.encode()) > MAX_EXTENSION:
+            raise InputError(f"{name} of {len(text.encode())} bytes: must be at most {MAX_EXTENSION}")
     if source_id is not None:
         if not source_id.isascii():
             raise InputError(f"source id {source_id!r}: must be ASCII")
@@ -77,12 +80,16 @@ def extensions_of(source_id: str | None, capture_time_ms: int | None, metadata: 
     return tuple(found)
 
 
-def window_of(picture: np.ndarray, window: tuple[int, int] | None, curve: str, no_data: bool | None) -> Window:
-    """The window of a picture of more than 8 bits, chosen where none is given."""
+def window_of(picture: np.ndarray, window: tuple[int, int] | None, curve: str, no_data: bool | None) -> Window | None:
+    """The window of a picture of 16-bit samples, chosen where none is given; None of one of 8 bits."""
     try:
         kind = Curve[curve.upper()]
     except KeyError:
         raise InputError(f"curve {curve!r}: must be linear or sqrt") from None
+    if picture.dtype != np.uint16:
+        if window is not None or no_data or kind != Curve.LINEAR:
+            raise InputError("window, curve and no-data are for pictures of 16 bits; this one has 8")
+        return None
     if no_data is None:
         no_data = float((picture == 0).mean()) > 0.01
     if window is None:

@@ -14,10 +14,10 @@ from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, contents, refine_picture
 from onboard.errors import InputError, OnboardError
-from onboard.image_io import STDIO, encode_picture, read_bytes, read_picture, read_raw, write_bytes
+from onboard.image_io import STDIO, check_output, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
-from onboard.radio import add_radio, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
+from onboard.radio import add_radio, check_link, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
 SUFFIX = ".obp"
 NOT_IN_A_STREAM = (
@@ -90,9 +90,12 @@ def command(options: argparse.Namespace) -> int:
     elif not options.pictures:
         raise InputError("no picture given: onboard-compress --preview IN; --help lists the options")
     check_options(options)
+    check_link(options)
     outputs = [output_name(path, options) for path in options.pictures]
     if len(set(outputs)) < len(outputs):
         raise InputError("several pictures would be written to one file: give a folder with -o")
+    for path, output in zip(options.pictures, outputs, strict=True):
+        check_output(output, [path, *options.base])
     if options.json and STDIO in outputs:
         raise InputError("--json and packets cannot both go to standard output: give a file with -o")
     results, failed = [], 0

@@ -39,6 +39,17 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"{path}: {e.strerror or e}") from None
 
 
+def check_output(output: str, inputs: list[str]) -> None:
+    """Raise InputError where an output cannot go: to a folder that does not exist, or over one of the inputs."""
+    if output == STDIO:
+        return
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise InputError(f"{output}: there is no folder {folder}")
+    if any(os.path.exists(output) and os.path.exists(i) and os.path.samefile(output, i) for i in inputs):
+        raise InputError(f"{output}: is what would be read; give another name with -o")
+
+
 def read_picture(path: str | Path) -> np.ndarray:
     """A picture file as uint8 or uint16, (h, w) or (h, w, 3), upright as its EXIF says; alpha is dropped.
 

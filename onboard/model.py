@@ -211,11 +211,13 @@ def parse_model(data: bytes) -> Model:
 
 
 def load_model(path: str | PathLike[str]) -> Model:
-    """Read and validate a model file. Raises ModelError (OSError when it cannot be read)."""
+    """Read and validate a model file. Raises ModelError, which names the file."""
     try:
         return parse_model(Path(path).read_bytes())
     except ModelError as e:
         raise ModelError(f"{path}: {e}") from None
+    except OSError as e:
+        raise ModelError(f"{path}: {e.strerror or e}") from None
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from onboard.errors import OnboardError
@@ -54,7 +55,16 @@ def progress_bar(what: str) -> Callable[[int, int], None] | None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value))
+    """Print a report; numbers that JSON has not, such as the PSNR of an exact picture, as null."""
+    print(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: list[str] | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from onboard.image_io import STDIO, read_bytes
 from onboard.model import find_model, load_model
 from onboard.scan import scan
 from onboard.wire import MAGIC, MAX_PACKET, pack
+
+DEFAULT_APID, DEFAULT_CALLS = 1, "OBC>QST"
 
 
 def add_radio(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +56,9 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
 
 def add_framing(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--framing", choices=FRAMINGS, default="none", help="put each packet in a frame (default none)")
-    group.add_argument("--apid", type=int, default=1, metavar="N", help="with ccsds: 0 to 2046 (default 1)")
+    group.add_argument("--apid", type=int, metavar="N", help=f"with ccsds: 0 to 2046 (default {DEFAULT_APID})")
     group.add_argument(
-        "--calls", default="OBC>QST", metavar="FROM>TO", help="with kiss: call signs, such as OB1TST-7>QST"
+        "--calls", metavar="FROM>TO", help=f"with kiss: call signs, such as OB1TST-7>QST (default {DEFAULT_CALLS})"
     )
 
 
@@ -63,8 +66,22 @@ def framed(stream: bytes, options: argparse.Namespace) -> bytes:
     """A stream in the frames that --framing asks for. Raises InputError."""
     if options.framing == "none":
         return stream
-    source, _, destination = options.calls.partition(">")
-    return frame(map(pack, scan(stream)[0]), options.framing, options.apid, source, destination)
+    source, _, destination = (options.calls or DEFAULT_CALLS).partition(">")
+    apid = DEFAULT_APID if options.apid is None else options.apid
+    return frame(map(pack, scan(stream)[0]), options.framing, apid, source, destination)
+
+
+def check_link(options: argparse.Namespace) -> None:
+    """Raise InputError for options of the link that would have no effect."""
+    if options.apid is not None and options.framing != "ccsds":
+        raise InputError("--apid goes with --framing ccsds")
+    if options.calls is not None:
+        if options.framing != "kiss":
+            raise InputError("--calls goes with --framing kiss")
+        if options.calls.count(">") != 1:
+            raise InputError(f"--calls {options.calls}: must be FROM>TO, such as OB1TST-7>QST")
+    if options.expect_burst != 1 and not options.expect_loss:
+        raise InputError("--expect-burst goes with --expect-loss")
 
 
 def percentages(text: str) -> tuple[float, float]:
@@ -143,7 +160,10 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
     from onboard.resend import resend
 
     given = options.resend
-    wanted = read_map(read_bytes(given) if Path(given).is_file() else given.encode())
+    try:
+        wanted = read_map(read_bytes(given) if isfile(given) else given.encode())
+    except InputError as e:
+        raise InputError(f"--resend {given}: {'' if isfile(given) else 'no such file, and '}{e}") from None
     if not wanted.spans:
         raise InputError("the missing map names nothing: all has arrived")
     packets = [

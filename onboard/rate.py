@@ -25,8 +25,9 @@ PRICE_PER_LEVEL = SIZE_PER_INDEX / SIZE_PER_PRICE  # by which its logarithm grow
 LEAST_JUMP = 0.3  # levels
 CLOSEST_LEVELS = 0.2  # apart: between nearer ones there is nothing to be found
 START_LEVEL = 132.0
-PRICE_PROBES = 7
-PRICE_GUESSES = 4  # of these; the others halve what is left
+MOST_PROBES = 32  # of prices
+PRICE_PROBES = 7  # of these at an index
+PRICE_GUESSES = 4  # of those; the others halve what is left
 FINER_TRIES = 16  # indices; only drawings of a few flat tones need more than one
 PACKET_OVERHEAD = 24  # about; only for guesses
 SAMPLE_LEAST = 400  # bytes below which a sample says too little
@@ -58,11 +59,11 @@ ErrorOf = Callable[[Job, list[bytes], int], float]
 
 @dataclass(frozen=True)
 class Choice:
-    """A stream and how it was made; `price` None is the model's own. Every packet costs its bytes and an overhead."""
+    """A stream and how it was made. Every packet costs its bytes and an overhead."""
 
     scale_log2: int
     index: int
-    price: int | None
+    price: int
     packets: list[bytes]
     overhead: int = 0
 
@@ -72,7 +73,7 @@ class Choice:
 
     def level(self, own_price: int) -> float:
         """Where between indices it stands."""
-        return self.index + (0.0 if self.price is None else log(self.price / own_price) / PRICE_PER_LEVEL)
+        return self.index + log(self.price / own_price) / PRICE_PER_LEVEL
 
 
 def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, error: ErrorOf) -> Choice:
@@ -107,12 +108,10 @@ def fit_budget(job: Job, budget: int, scale_log2: int | None, own_price: int, er
     return _spend_rest(job, budget, best, over, own_price)
 
 
-def _at(job: Job, scale_log2: int, level: float, own_price: int) -> Choice:
-    """The stream of a level."""
+def _at(level: float, own_price: int) -> tuple[int, int]:
+    """Index and price of a level."""
     index = int(level)
-    price = round(own_price * exp(PRICE_PER_LEVEL * (level - index)))
-    packets = job.packets(scale_log2, index, price)
-    return Choice(scale_log2, index, price, packets, job.overhead)
+    return index, round(own_price * exp(PRICE_PER_LEVEL * (level - index)))
 
 
 def _search(job: Job, budget: int, scale_log2: int, level: float, own_price: int) -> tuple[Choice, Choice | None]:
@@ -126,7 +125,10 @@ def _search(job: Job, budget: int, scale_log2: int, level: float, own_price: int
     fits, too_fine, slope = MAX_INDEX + 1.0, -1.0, SIZE_PER_INDEX
     level = min(max(level, 0.0), float(MAX_INDEX))
     while True:
-        choice = _at(job, scale_log2, level, own_price)
+        index, price = _at(level, own_price)
+        if any(c is not None and (c.index, c.price) == (index, price) for c in (best, over)):
+            break
+        choice = Choice(scale_log2, index, price, job.packets(scale_log2, index, price), job.overhead)
         excess = log(choice.size / (MIDDLE * budget))
         if choice.size <= budget:
             fits, least, best = level, excess, choice
@@ -180,13 +182,18 @@ def _choose_scale(job: Job, budget: int, own_price: int, error: ErrorOf) -> tupl
 
 def _spend_rest(job: Job, budget: int, best: Choice, over: Choice, own_price: int) -> Choice:
     """Use up what is left of the budget: a dearer price at a finer index, or a cheaper one at the index that fits."""
-    finest = max(over.index - FINER_TRIES, -1)
-    finer = [(i, own_price, MAX_PRICE) for i in range(over.index, finest, -1)]
-    for index, cheap, dear in (*finer[:1], (best.index, 0, own_price), *finer[1:]):
+    if over.index == best.index:
+        ranges = [(best.index, over.price, best.price)]
+    else:
+        ranges = [(over.index, over.price, MAX_PRICE), (best.index, 0, best.price)]
+    ranges += [(i, own_price, MAX_PRICE) for i in range(over.index - 1, max(over.index - FINER_TRIES, -1), -1)]
+    probes = 0
+    for index, cheap, dear in ranges:
         too_cheap, fits = cheap, dear
-        last, last_size = over.price or own_price, over.size * exp(SIZE_PER_INDEX * (over.index - index))
+        last, last_size = over.price, over.size * exp(SIZE_PER_INDEX * (over.index - index))
+        sizes: set[int] = set()
         for left in range(PRICE_PROBES, 0, -1):
-            if fits - too_cheap <= 1 or best.size >= ENOUGH * budget:
+            if fits - too_cheap <= 1 or best.size >= ENOUGH * budget or probes == MOST_PROBES:
                 break
             price = (too_cheap + fits) // 2
             if left > PRICE_PROBES - PRICE_GUESSES:
@@ -194,11 +201,15 @@ def _spend_rest(job: Job, budget: int, best: Choice, over: Choice, own_price: in
                 price = min(max(round(guess), too_cheap + 1), fits - 1)
             packets = job.packets(best.scale_log2, index, price)
             probe = Choice(best.scale_log2, index, price, packets, job.overhead)
-            last, last_size = max(price, 1), probe.size
+            probes += 1
+            last, last_size = price, probe.size
             if probe.size > budget:
                 too_cheap = price
             else:
                 fits = price
                 if probe.size > best.size:
                     best = probe
+            if probe.size in sizes and left <= PRICE_PROBES - PRICE_GUESSES:
+                break  # between two prices there is but a leap
+            sizes.add(probe.size)
     return best

@@ -180,6 +180,46 @@ def test_nothing_half_written_is_left_when_the_folder_is_missing(png: Path, caps
     assert "x.obp" in one_line(capsys)
 
 
+def test_neither_command_writes_over_what_it_reads(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = png.read_bytes()
+    assert compress([str(png), "-o", str(png)]) == 2
+    assert "is what would be read" in capsys.readouterr().err and png.read_bytes() == before
+    packets = png.with_suffix(".obp")
+    assert compress([str(png), "-o", str(packets)]) == 0
+    before = packets.read_bytes()
+    assert decode([str(packets), "-o", str(packets)]) == 2
+    assert "is what would be read" in capsys.readouterr().err and packets.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "nowhere.obm"], "nowhere.obm: No such file"),
+        (["--resend", "nowhere.map"], "--resend nowhere.map: no such file"),
+        (["--resend", "A" * 300], "no such file, and not a missing map"),
+        (["--apid", "5"], "--apid goes with --framing ccsds"),
+        (["--calls", "A>B"], "--calls goes with --framing kiss"),
+        (["--framing", "kiss", "--calls", "A"], "--calls A: must be FROM>TO"),
+        (["--expect-burst", "4"], "--expect-burst goes with --expect-loss"),
+        (["--metadata", "x" * 300], "metadata of 300 bytes: must be at most 255"),
+        (["--curve", "sqrt"], "for pictures of 16 bits"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused_in_words(
+    png: Path, options: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compress([str(png), *options]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said and said.count("\n") == 1
+
+
+def test_an_exact_picture_has_no_psnr_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "exact.png"
+    Image.fromarray(np.full((9, 7), 128, np.uint8)).save(path)
+    assert compress([str(path), "--check", "--json", "--lossless"]) == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)[0]["psnr"] is None
+
+
 def test_no_picture_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert compress([]) == 2
     assert "--help" in one_line(capsys)

@@ -380,3 +380,22 @@ def test_the_fingerprint_agrees_with_its_twin_and_sees_every_block(seed, blocks)
         values[which] += change
         assert fingerprint(residual, latents, start) != found
         values[which] -= change
+
+
+@given(SEEDS, st.integers(2, 40))
+def test_the_fingerprint_sees_blocks_and_planes_that_change_places(seed, blocks):
+    rng = np.random.default_rng(seed)
+    residual = rng.integers(0, 1 << 20, (2, blocks)).astype(np.int32)
+    latents = rng.integers(-20_000, 20_000, (2, blocks, 8)).astype(np.int16)
+
+    def both(order, planes=(0, 1)):
+        found = 0
+        for plane in planes:
+            found = int(fingerprint(residual[plane, order], latents[plane][order], found))
+        return found
+
+    order = np.arange(blocks)
+    changed = [both(order, (1, 0)), both(order[::-1]), both(np.roll(order, 1))]
+    a, b = rng.choice(blocks, 2, replace=False)
+    order[[a, b]] = order[[b, a]]
+    assert both(np.arange(blocks)) not in [*changed, both(order)]

@@ -14,7 +14,7 @@ from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
 from onboard.ground.unframe import UNFRAMINGS, unframe
-from onboard.image_io import STDIO, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.image_io import STDIO, check_output, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
@@ -109,6 +109,7 @@ def command(options: argparse.Namespace) -> int:
 def one_picture(
     store: Store, description: Description, output: str, options: argparse.Namespace
 ) -> tuple[Decoded, dict[str, Any]]:
+    check_output(output, options.inputs)
     began = perf_counter()
     progress = None if options.quiet else progress_bar("neural decoder")
     decoded = decode_picture(

@@ -231,9 +231,11 @@ def chroma_to_depth(value: int, depth: int, no_data: bool, low: int, high: int) 
 
 
 def fingerprint(residual: Sequence[int], first: Sequence[int], seed: int) -> int:
-    """Sum, modulo 2^32, of what every block's residual and first latent make, times the block's own odd factor."""
+    """Sum, modulo 2^32, of what every block's place, residual and first latent make when they are well mixed."""
     total = seed
     for block, (r, z) in enumerate(zip(residual, first, strict=True)):
-        factor = (0x1E3779B1 + block * 0x42B2AE3E) % 2**31
-        total += (0x85EBCA6B * r + z) % 2**32 * factor
+        mixed = ((seed + block) * 0x1E3779B1 + r * 0x45EBCA6B + z) % 2**32
+        for places, factor in ((16, 0x7FEB352D), (15, 0x046CA68B)):
+            mixed = (mixed ^ mixed >> places) * factor % 2**32
+        total += mixed ^ mixed >> 16
     return total % 2**32
