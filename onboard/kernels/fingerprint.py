@@ -7,7 +7,7 @@ import numpy as np
 from onboard.kernels import kernel
 
 _LOW = (1 << 32) - 1
-_FACTORS = (0x1E3779B1, 0x45EBCA6B, 0x7FEB352D, 0x046CA68B)  # odd numbers without a pattern
+_FACTORS = (0x1E3779B1, 0x45EBCA6B, 0x7FEB352D)  # odd numbers without a pattern
 
 
 @kernel
@@ -29,7 +29,6 @@ def fingerprint(residual, latents, seed):
     for b in range(len(residual)):
         mixed = (place + np.int64(residual[b]) * _FACTORS[1] + np.int64(first[b])) & _LOW
         mixed = ((mixed ^ (mixed >> 16)) * _FACTORS[2]) & _LOW
-        mixed = ((mixed ^ (mixed >> 15)) * _FACTORS[3]) & _LOW
-        total += mixed ^ (mixed >> 16)
+        total += mixed ^ (mixed >> 15)
         place += _FACTORS[0]
     return total & _LOW

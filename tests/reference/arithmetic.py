@@ -235,7 +235,6 @@ def fingerprint(residual: Sequence[int], first: Sequence[int], seed: int) -> int
     total = seed
     for block, (r, z) in enumerate(zip(residual, first, strict=True)):
         mixed = ((seed + block) * 0x1E3779B1 + r * 0x45EBCA6B + z) % 2**32
-        for places, factor in ((16, 0x7FEB352D), (15, 0x046CA68B)):
-            mixed = (mixed ^ mixed >> places) * factor % 2**32
-        total += mixed ^ mixed >> 16
+        mixed = (mixed ^ mixed >> 16) * 0x7FEB352D % 2**32
+        total += mixed ^ mixed >> 15
     return total % 2**32
