@@ -43,7 +43,7 @@ MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times
 # luma as coded, with layer 2, and coded at half its size or less; Cb and Cr
 PARTS = ("luma", "layered", "doubled", "chroma")
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
-FINEST_STEP = 60  # index into LAYER_STEPS; what is finer shows as it is
+FINEST_STEP = 52  # index into LAYER_STEPS; what is finer shows as it is
 TILE = 96  # blocks a side that one run of a net yields
 
 _LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
