@@ -94,13 +94,12 @@ def command(options: argparse.Namespace) -> int:
     outputs = [output_name(path, options) for path in options.pictures]
     if len(set(outputs)) < len(outputs):
         raise InputError("several pictures would be written to one file: give a folder with -o")
-    for path, output in zip(options.pictures, outputs, strict=True):
-        check_output(output, [path, *options.base])
     if options.json and STDIO in outputs:
         raise InputError("--json and packets cannot both go to standard output: give a file with -o")
     results, failed = [], 0
     for path, output in zip(options.pictures, outputs, strict=True):
         try:
+            check_output(output, [path, *options.base])
             result = one_picture(path, output, options)
         except OnboardError as e:  # the other pictures are worth having
             failed += 1

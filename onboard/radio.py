@@ -159,11 +159,11 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
     from onboard.missing import read_map
     from onboard.resend import resend
 
-    given = options.resend
+    given, is_file = options.resend, isfile(options.resend)
     try:
-        wanted = read_map(read_bytes(given) if isfile(given) else given.encode())
+        wanted = read_map(read_bytes(given) if is_file else given.encode())
     except InputError as e:
-        raise InputError(f"--resend {given}: {'' if isfile(given) else 'no such file, and '}{e}") from None
+        raise InputError(f"--resend {given}: {'' if is_file else 'no such file, and '}{e}") from None
     if not wanted.spans:
         raise InputError("the missing map names nothing: all has arrived")
     packets = [

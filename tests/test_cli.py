@@ -163,6 +163,15 @@ def test_one_bad_picture_of_several_does_not_keep_the_others_from_being_coded(
     assert compress([str(empty), "-q"]) == 2
 
 
+def test_a_picture_in_a_folder_that_is_missing_does_not_keep_the_others_from_being_coded(
+    png: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = png.parent / "nowhere" / "a.png"
+    assert compress(["-q", str(gone), str(png)]) == 1
+    assert f"there is no folder {gone.parent}" in one_line(capsys)
+    assert Path(f"{png}.obp").exists()
+
+
 def test_floating_point_pictures_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "f.tif")
     assert compress([str(tmp_path / "f.tif")]) == 2

@@ -222,7 +222,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
         plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         net = Interpreter(model_content=path.read_bytes(), experimental_op_resolver_type=plain)
         net.allocate_tensors()
-        operations = net._get_ops_details()
+        operations = net._get_ops_details()  # nothing public says which bias goes with which kernel
     except (OSError, ValueError) as e:
         raise InputError(f"{path}: not a net of this project ({e})") from None
     tensors = {tensor["index"]: tensor for tensor in net.get_tensor_details()}

@@ -326,6 +326,7 @@ def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
 
 
 def _shrunk(picture: np.ndarray, factor: float) -> np.ndarray:
+    """A picture, uint8, at `factor` (above 0, to 1) of its size."""
     height, width = (max(round(factor * n), 1) for n in picture.shape[:2])
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
