@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks import RESULTS, BenchmarkError, run
 from benchmarks.rd import table
-from onboard.ground.features import BASE_CHANNELS, CELL
+from onboard.ground.features import LAYOUTS
 
+LAYOUT = LAYOUTS["luma"]
 LAYERS = (3, 5, 7, 10)
 PARAMETERS = 500_000
 SIDE = 128  # cells a side of the timed pass
@@ -26,8 +27,8 @@ SIDE = 128  # cells a side of the timed pass
 
 def width_for(layers: int, parameters: int) -> int:
     """Channels with which a luma net of so many layers has about so many parameters."""
-    outputs = CELL**2
-    a, b, c = 9 * (layers - 2), 9 * (BASE_CHANNELS + outputs), 9 * BASE_CHANNELS * outputs - parameters
+    inputs, outputs = LAYOUT.channels, LAYOUT.cell**2
+    a, b, c = 9 * (layers - 2), 9 * (inputs + outputs), 9 * inputs * outputs - parameters
     return round((-b + (b * b - 4 * a * c) ** 0.5) / (2 * a))
 
 
@@ -46,29 +47,29 @@ def main(arguments: list[str]) -> None:
         raise BenchmarkError("PyTorch is not installed: pip install -e '.[train]'") from error
     from onboard.model import default_model
     from training.enhance import Plan, Run, apply, check
-    from training.examples import PARTS, Kit, Pool, pictures_of, validation
+    from training.examples import PARTS, Pool, pictures_of, validation
     from training.nets import Shape
     from training.pictures import find, split
 
-    kit, part = Kit.of(default_model()), PARTS["luma"]
+    model, part = default_model(), PARTS["luma"]
     training, rest = split(find(options.images))
-    pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], kit, part)
+    pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], model, part)
     rows, task = [], {"part": "luma", "loss": "mse"}
     for layers in LAYERS:
-        shape = Shape(part.inputs, part.outputs, width_for(layers, PARAMETERS), layers)
+        shape = Shape(LAYOUT.channels, part.outputs, width_for(layers, PARAMETERS), layers)
         trained = Run(shape, Plan(options.steps, options.crops, 1, options.threads), task)
-        pool = Pool(pictures, kit, part, 1)
+        pool = Pool(pictures, model, part, 1)
         while trained.step < options.steps:
             trained.learn(pool.batch(options.crops))
         gain = check(trained, checks)
-        seen = np.zeros((SIDE, SIDE, part.inputs), np.float32)
+        seen = np.zeros((SIDE, SIDE, LAYOUT.channels), np.float32)
         times = []
         for _ in range(5):
             began = time.perf_counter()
             apply(trained.net, seen)
             times.append(time.perf_counter() - began)
         parameters = sum(p.numel() for p in trained.net.parameters())
-        rate = (SIDE * CELL) ** 2 / min(times) / 1e6
+        rate = (SIDE * LAYOUT.cell) ** 2 / min(times) / 1e6
         cells = (gain["whole_db"], gain["whole_ssim"], gain["lossy_db"])
         rows.append([str(layers), str(shape.width), f"{parameters}", *(f"{c:+.3f}" for c in cells), f"{rate:.1f}"])
         print(f"{layers} layers: {gain}", file=sys.stderr, flush=True)

@@ -184,7 +184,7 @@ def strips(picture: np.ndarray, description: Description) -> Iterator[tuple[int,
         if table is not None:
             part = table[part]
         if log2:
-            part = _average(part, log2)
+            part = average(part, log2)
         first = (top >> log2) // BLOCK
         height, width = part.shape[:2]
         if part.ndim == 2:
@@ -239,7 +239,8 @@ def _ceil_shift(n: int, log2: int) -> int:
     return -(-n >> log2)
 
 
-def _average(part: np.ndarray, log2: int) -> np.ndarray:
+def average(part: np.ndarray, log2: int) -> np.ndarray:
+    """Means of squares of 2^log2 samples a side, uint8, of a picture or a plane; at its end of what there is."""
     height, width, *channels = part.shape
     shape = (_ceil_shift(height, log2), _ceil_shift(width, log2), *channels)
     out = np.empty(shape, np.uint8)

@@ -14,14 +14,13 @@ import onboard
 from onboard.decoder import Decoding
 from onboard.encoder import Effort
 from onboard.errors import InputError
-from onboard.ground.features import ACROSS, BASE_CHANNELS, CELL, CHANNELS, features
-from onboard.ground.linear import decode_linear
+from onboard.ground.features import CHANNELS, LAYOUTS, chroma_features, features
 from onboard.model import Model
 from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
-from training.examples import NO_LOSS, PARTS, Kit, Loss, Pool, lost, make, to_cells
-from training.synthetic import drawing
+from training.examples import NO_LOSS, PARTS, Loss, Pool, _recoloured, lost, make, to_cells
+from training.synthetic import coloured, drawing
 
 
 def effort(model: Model) -> Effort:
@@ -47,26 +46,32 @@ def test_features_are_latents_groups_arrivals_and_index(photograph: np.ndarray, 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_an_example_is_the_picture_without_nets_beside_the_truth(name: str, model: Model) -> None:
+    if name == "chroma":
+        pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install '.[ground]'")
     part, picture = PARTS[name], colourful(176, 208)
     source = picture if name == "chroma" else picture[..., 0]
-    e = make(source, Kit.of(model), part, 90, effort(model), NO_LOSS, 0)
+    e = make(source, model, part, 90, effort(model), NO_LOSS, 0)
     assert e.base.shape == e.target.shape == (part.planes, 176, 208)
-    assert e.seen.shape == (176 // part.side, 208 // part.side, part.inputs)
+    assert e.seen.shape == (176 // part.side, 208 // part.side, part.layout.channels)
     assert np.abs(e.base.astype(float) - e.target).mean() < 25
     if name == "luma":
         assert (e.target[0] == source).all()
         data = onboard.compress(np.ascontiguousarray(source), quality=55)
         assert (e.base[0] == onboard.decompress(data, enhance="plain").image).all()
     if name == "chroma":
-        packets = scan(onboard.compress(source, quality=55))[0]
-        decoding = Decoding(packets[0].description, model)
-        decoding.add(packets)
-        assert (e.base == decode_linear(decoding, Kit.of(model).neighbours, 1)).all()
+        assert (e.base == np.stack(decoded(onboard.compress(source, quality=55), model).plain_full()[1:])).all()
+
+
+def decoded(data: bytes, model: Model) -> Decoding:
+    packets = scan(data)[0]
+    decoding = Decoding(packets[0].description, model)
+    decoding.add(packets)
+    return decoding
 
 
 def test_lost_packets_are_marked_in_the_features(model: Model) -> None:
-    e = make(texture(240, 240), Kit.of(model), PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
-    assert 0.3 < e.seen[..., BASE_CHANNELS - CHANNELS + 9].mean() < 1
+    e = make(texture(240, 240), model, PARTS["luma"], 120, effort(model), Loss(0.3, 2.0, 60, 1), 4)
+    assert 0.3 < e.seen[..., LAYOUTS["luma"].known[0] + 9].mean() < 1
     assert e.kind == "lossy"
 
 
@@ -79,21 +84,61 @@ def test_losses_have_the_asked_rate_and_burst_length(burst: float) -> None:
 
 
 def test_layer_2_is_seen_in_the_samples_and_by_its_step(model: Model) -> None:
-    e = make(texture(176, 208), Kit.of(model), PARTS["layered"], 0, effort(model), NO_LOSS, 0, step=70)
+    e = make(texture(176, 208), model, PARTS["layered"], 0, effort(model), NO_LOSS, 0, step=70)
     assert e.kind == "layered"
     assert (e.seen[..., -2] == 1).all()
     assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)
-    assert (e.seen[..., : CELL**2].astype(float) * 64 + 128 == to_cells(e.base, CELL).transpose(1, 2, 0)).all()
+    assert (e.seen[..., :16].astype(float) * 64 + 128 == to_cells(e.base, 4).transpose(1, 2, 0)).all()
     assert np.abs(e.base.astype(float) - e.target).mean() < 12
 
 
 def test_a_cell_knows_its_place_in_the_block_and_what_is_known_of_that(model: Model) -> None:
-    e = make(texture(176, 208), Kit.of(model), PARTS["doubled"], 90, effort(model), NO_LOSS, 0)
-    places, known = np.split(e.seen[..., CELL**2 :], [ACROSS**2], -1)
-    assert (places[4:6, 6:8].argmax(-1) == [[0, 1], [2, 3]]).all()
+    e = make(texture(176, 208), model, PARTS["doubled"], 90, effort(model), NO_LOSS, 0)
+    _, places, known = np.split(e.seen, [4, 4 + 16], -1)
+    assert (places[4:8, 8:12].argmax(-1) == np.arange(16).reshape(4, 4)).all()
     assert (places.sum(-1) == 1).all()
-    assert (known == known[::2, ::2].repeat(2, 0).repeat(2, 1)).all()
+    assert (known == known[::4, ::4].repeat(4, 0).repeat(4, 1)).all()
     assert len(np.unique(known[..., 0])) > 20
+
+
+def test_a_cell_of_chroma_sees_the_luma_that_it_covers(model: Model) -> None:
+    d = decoded(onboard.compress(colourful(39, 70), quality=70), model)
+    known = [features(state, own) for state, own in zip(d.planes, d.latents(), strict=True)]
+    plain = d.plain()
+    luma = np.arange(39 * 70, dtype=np.uint32).astype(np.uint8).reshape(39, 70)
+    whole = [np.pad(p, [(0, 24 - p.shape[0]), (0, 40 - p.shape[1])], mode="edge") for p in plain[1:]]
+    seen = chroma_features(LAYOUTS["chroma"], luma, whole, known)
+    assert seen.shape == (6, 10, 136)
+    levels = seen[..., :96] * 64 + 128
+    assert (levels[3, 7, :64].reshape(8, 8) == luma[24:32, 56:64]).all()
+    assert (levels[5, 9, :64] == luma[-1, -1]).all()  # beyond the picture
+    assert (levels[1, 2, 64:80].reshape(4, 4) == whole[0][4:8, 8:12]).all()
+    assert (levels[1, 2, 80:96].reshape(4, 4) == whole[1][4:8, 8:12]).all()
+    assert (seen[2:4, 4:6, 96:100].argmax(-1) == [[0, 1], [2, 3]]).all()
+    for first, own in ((100, known[1][1, 2]), (112, known[2][1, 2]), (124, known[0][3, 5])):
+        assert (seen[3, 5, first : first + CHANNELS] == own).all()
+
+
+def test_chroma_is_not_trained_without_a_net_of_luma(model: Model) -> None:
+    other = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
+    with pytest.raises(InputError, match=r"there is none: (no small net of luma for|LiteRT is not installed)"):
+        Pool([colourful(330, 330)], other, PARTS["chroma"], 1)
+
+
+def test_drawings_in_colour_have_few_colours_or_channels_of_their_own() -> None:
+    drawings = [coloured(np.random.default_rng(seed), 96) for seed in range(12)]
+    assert all(d.shape == (96, 96, 3) and d.dtype == np.uint8 for d in drawings)
+    colours = [len(np.unique(d.reshape(-1, 3), axis=0)) for d in drawings]
+    assert min(colours) <= 256 < max(colours)
+
+
+def test_other_colours_are_channels_exchanged_and_at_times_unrelated() -> None:
+    picture = colourful(64, 80)
+    others = [_recoloured(picture, np.random.default_rng(seed)) for seed in range(30)]
+    assert all(o.shape == picture.shape and o.dtype == np.uint8 for o in others)
+    assert len({o.tobytes() for o in others}) == 30
+    same = [np.abs(o.mean(-1) - picture.mean(-1)).mean() < 6 for o in others]
+    assert 15 < sum(same) < 30
 
 
 def test_cells_keep_their_pixels_together() -> None:
@@ -105,8 +150,8 @@ def test_cells_keep_their_pixels_together() -> None:
 
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     pictures = [texture(170, 190, seed) for seed in range(3)]
-    first, second, other = (Pool(pictures, Kit.of(model), PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
-    assert first.seen.shape == (3, PARTS["luma"].inputs, 40, 40)
+    first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
+    assert first.seen.shape == (3, LAYOUTS["luma"].channels, 40, 40)
     assert (first.seen == second.seen).all()
     assert (first.target == second.target).all()
     assert not np.array_equal(first.seen, other.seen)
@@ -165,8 +210,8 @@ def test_training_can_start_from_a_shipped_net() -> None:
     (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
     weights = weights_of(path)
     part, layers = PARTS["luma"], 2 + len({name.split(".")[1] for name in weights if name.startswith("body")})
-    net = Net(Shape(part.inputs, part.outputs, len(weights["enter.weight"]), layers))
-    assert -(-layers // part.across) == int(path.stem.split("-r")[1])
+    net = Net(Shape(part.layout.channels, part.outputs, len(weights["enter.weight"]), layers))
+    assert -(-layers // part.layout.across) == int(path.stem.split("-r")[1])
     assert set(net.state_dict()) == set(weights)
     net.grow_from([weights])
     shipped = litert.Interpreter(model_path=str(path))
@@ -197,21 +242,17 @@ def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
         large.grow_from([small.state_dict()] * 4)
 
 
-def test_a_net_of_larger_cells_starts_as_a_smaller_ones_enlarged() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.nets import Net, Shape
+def test_a_net_does_not_start_from_one_that_sees_something_else() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
+    from training.enhance import _start
 
-    torch.manual_seed(5)
-    small = Net(Shape(9, 4, 5, 4))
-    for parameter in small.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    doubled = Net(Shape(7, 16, 5, 4))
-    doubled.grow_from([small.state_dict()])
-    x = torch.randn(2, 9, 6, 5)
-    x[:, 7:] = 0
-    pixels = small(x).permute(0, 2, 3, 1).reshape(-1, 1, 2, 2)
-    expected = torch.nn.functional.interpolate(pixels, scale_factor=2.0, mode="bilinear").view(2, 6, 5, 16)
-    assert torch.allclose(doubled(x[:, :7]).permute(0, 2, 3, 1), expected, atol=1e-4)
+    (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
+    assert set(_start(path, "layered")) == set(_start(path, "luma"))
+    with pytest.raises(InputError, match="a net of luma has other cells than one of doubled"):
+        _start(path, "doubled")
+    with pytest.raises(InputError, match="must be a checkpoint, or have a name such as"):
+        _start(Path("net.tflite"), "luma")
 
 
 def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
-from onboard.ground.neural import MIRRORED, NETS, PARTS
-from onboard.image_io import STDIO, read_bytes, write_bytes
+from onboard.ground.nets import MIRRORED, NETS, PARTS
+from onboard.image_io import STDIO, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
 
@@ -46,7 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
     enhance = commands.add_parser("enhance", help="train a neural decoder of the ground; goes on where OUT stands")
     enhance.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
-    enhance.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
     trained = [name for name in NETS if name not in MIRRORED]
     enhance.add_argument("--net", choices=trained, default=NETS[0], help="which net (default small)")
@@ -56,7 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
     enhance.add_argument("--rate", type=float, metavar="R", help="learning rate; less than usual is good after --start")
     enhance.add_argument("--seed", type=int, default=1, metavar="N")
-    enhance.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
+    enhance.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="of the learning itself; default: all cores",
+    )
     add_talk(enhance)
     nets = commands.add_parser("export-nets", help="write trained parts of a net as LiteRT files")
     nets.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="of `onboard-train enhance`")
@@ -158,18 +163,15 @@ def export_command(options: argparse.Namespace) -> int:
 
 def enhance_command(options: argparse.Namespace) -> int:
     _need("torch")
-    from onboard.ground.linear import parse_neighbours
     from training.enhance import HYBRID, RATE, Plan, train_part
-    from training.examples import Kit
     from training.losses import PACKAGES
 
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
     rate = RATE if options.rate is None else options.rate
     plan = Plan(options.steps, options.crops, options.seed, options.threads, rate)
-    given = parse_neighbours(read_bytes(options.neighbours)) if options.neighbours else None
-    kit = Kit.of(_model(options.model), given)
-    report = train_part(options.images, kit, options.net, options.part, plan, options.out, options.start, say)
+    model = _model(options.model)
+    report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
     if options.json:
         print_json(report)
     elif not options.quiet:
@@ -192,6 +194,9 @@ def export_nets_command(options: argparse.Namespace) -> int:
     for state in [mean_of(states)] if options.mean else states:
         data, out = export_net(state, not options.float32), options.out / net_name(state)
         write_bytes(str(out), data)
+        for old in options.out.glob(out.name.rpartition("-r")[0] + "-r*"):  # the same net with another radius
+            if old.stem != out.stem:
+                old.unlink()
         write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())
         if not options.quiet:
             say(f"{out}: {len(data)} bytes, {state['step']} steps")

@@ -22,8 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onboard.errors import InputError
+from onboard.ground.features import LAYOUTS
+from onboard.ground.nets import digest
 from onboard.model import Model
-from training.examples import PARTS, Batch, Example, Kit, Pool, pictures_of, to_cells, validation
+from training.examples import LUMA, LUMA_PART, PARTS, Batch, Example, Pool, pictures_of, to_cells, validation
 from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
 from training.nets import Net, Shape
 from training.pictures import find, split
@@ -40,7 +42,7 @@ SIZES = {  # width, layers
     ("small", "luma"): (96, 8),
     ("small", "layered"): (96, 8),
     ("small", "doubled"): (96, 8),
-    ("small", "chroma"): (80, 4),
+    ("small", "chroma"): (96, 6),
     ("perceptual", "luma"): (96, 8),
 }
 HYBRID = ("perceptual",)  # nets for looks; all others are for fidelity
@@ -133,7 +135,7 @@ class Run:
 
 def train_part(
     folders: list[Path],
-    kit: Kit,
+    model: Model,
     name: str,
     part_name: str,
     plan: Plan,
@@ -152,29 +154,33 @@ def train_part(
     about = {
         "net": name,
         "part": part_name,
-        "model": f"{kit.model.model_id:04x}",
+        "model": f"{model.model_id:04x}",
         "folders": [p.name for p in folders],
         "loss": "hybrid" if name in HYBRID else "mse",
         "crops": plan.crops,
         "seed": plan.seed,
         "start": [path.name for path in start],
     }
+    if not part.grey:
+        about["luma"] = digest(LUMA, LUMA_PART, model.model_id)
+    shape = Shape(part.layout.channels, part.outputs, width, layers)
     try:
-        run = Run(Shape(part.inputs, part.outputs, width, layers), plan, about, [weights_of(path) for path in start])
+        run = Run(shape, plan, about, [_start(path, part_name) for path in start])
     except ValueError as e:
         raise InputError(f"{', '.join(map(str, start))}: {e}") from None
     if out.exists():
         state = load(out)
-        if any(state["about"][key] != about[key] for key in ("net", "part", "model")):
+        known = any(state["about"][key] != about[key] for key in ("net", "part", "model"))
+        if known or state["shape"] != asdict(shape):
             raise InputError(f"{out}: holds another net than the one to be trained; give another --out")
         run.resume(state)
     training, rest = split(find(folders))
     pictures, unseen = pictures_of(training, part), pictures_of(rest, part)[::CHECK_SHARE]
     if not (pictures and unseen):
-        least = part.crop * part.side // 2
+        least = part.crop // 2
         raise InputError(f"too few pictures of at least {least}x{least}: every tenth picture is kept for validation")
-    pool = Pool(pictures, kit, part, plan.seed + run.step)
-    checks = validation(unseen, kit, part)
+    pool = Pool(pictures, model, part, plan.seed + run.step)
+    checks = validation(unseen, model, part)
     total, began, first = 0.0, time.monotonic(), run.step
     while run.step < plan.steps:
         total += run.learn(pool.batch(plan.crops))
@@ -210,6 +216,24 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
         likeness = [ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
         gains.setdefault(f"{e.kind}_ssim", []).append(float(likeness[0] - likeness[1]))
     return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
+
+
+def _start(path: Path, part: str) -> State:
+    """Weights for a net of a part to start from. Raises InputError when those of `path` see something else."""
+    if path.suffix == ".tflite":
+        named = re.fullmatch(r"[a-z]+-([a-z]+)-[0-9a-f]{4}-r\d+\.tflite", path.name)
+        own = named[1] if named else ""
+    else:
+        own = str(load(path)["about"]["part"])
+    if own not in LAYOUTS:
+        raise InputError(f"{path}: must be a checkpoint, or have a name such as small-luma-7efd-r4.tflite")
+    theirs, ours, weights = LAYOUTS[own], LAYOUTS[part], weights_of(path)
+    if (theirs.cell, theirs.squares, theirs.blocks) != (ours.cell, ours.squares, ours.blocks):
+        raise InputError(f"{path}: a net of {own} has other cells than one of {part}")
+    inputs = weights["enter.weight"].shape[1] // 9
+    if inputs != theirs.channels:
+        raise InputError(f"{path}: has {inputs} inputs where a net of {own} has {theirs.channels} today")
+    return weights
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:

@@ -10,11 +10,12 @@ import torch
 from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from torch import Tensor, nn
 
-from onboard.ground.neural import ARTEFACT, TILE
+from onboard.ground.features import LAYOUTS
+from onboard.ground.nets import ARTEFACT
 from onboard.model import Model
-from training.examples import PARTS
 from training.nets import Net, Shape
 
+CELLS = 96  # a side that a net takes as long as nobody resizes its input
 BATCH = 4096  # blocks at once, of G1 and G2
 FLOAT16 = qtyping.OpQuantizationConfig(
     weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
@@ -41,7 +42,7 @@ def export_net(state: dict[str, Any], half: bool = True) -> bytes:
     """
     net = Net(Shape(**state["shape"])).eval()
     net.load_state_dict(state["mean"])
-    data = _convert(_Exported(net), torch.zeros(1, TILE, TILE, net.shape.inputs))
+    data = _convert(_Exported(net), torch.zeros(1, CELLS, CELLS, net.shape.inputs))
     if not half:
         return data
     to_half = quantizer.Quantizer(bytearray(data))
@@ -54,7 +55,7 @@ def export_net(state: dict[str, Any], half: bool = True) -> bytes:
 def net_name(state: dict[str, Any]) -> str:
     """File name under which the ground half finds a net."""
     about = state["about"]
-    radius = -(-state["shape"]["layers"] // PARTS[about["part"]].across)
+    radius = -(-state["shape"]["layers"] // LAYOUTS[about["part"]].across)
     return ARTEFACT.format(net=about["net"], part=about["part"], model=about["model"], radius=radius)
 
 

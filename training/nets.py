@@ -67,8 +67,7 @@ class Net(nn.Module):
     def grow_from(self, nets: Sequence[dict[str, Tensor]]) -> None:
         """Start as the mean of smaller nets, side by side in the channels of this one.
 
-        What is added, channels and layers, begins by doing nothing. Cells that are twice as large begin enlarged;
-        other outputs begin anew. Raises ValueError when the nets do not fit in.
+        What is added, channels and layers, begins by doing nothing. Raises ValueError when the nets do not fit in.
         """
         width = sum(len(net["enter.weight"]) for net in nets)
         layers = 3 + max(int(name.split(".")[1]) for net in nets for name in net if name.startswith("body"))
@@ -77,13 +76,11 @@ class Net(nn.Module):
                 f"{width} channels in {layers} layers: more than the net to be trained has, {self.shape.width} in "
                 f"{self.shape.layers}"
             )
-        heads = [_enlarged(net, self.shape.outputs) for net in nets]
         direct, leave = _by_input(self.direct.weight), _by_input(self.leave.weight)
-        if all(heads):
-            for weight in (direct, leave, self.direct.bias, self.leave.bias):
-                weight.zero_()
+        for weight in (direct, leave, self.direct.bias, self.leave.bias):
+            weight.zero_()
         first = 0
-        for net, head in zip(nets, heads, strict=True):
+        for net in nets:
             width = len(net["enter.weight"])
             own = slice(first, first + width)
             first += width
@@ -93,27 +90,11 @@ class Net(nn.Module):
                     _fill(convolution, own, own, net, f"body.{i}")
                 elif _ends_step(i, self.shape):
                     convolution.weight[own].zero_()
-            if head:
-                leave[:, own] = _by_input(head["leave.weight"]) / len(nets)
-                self.leave.bias += head.get("leave.bias", 0.0) / len(nets)
-                value = _by_input(head["direct.weight"]) / len(nets)
-                known = min(value.shape[1], direct.shape[1])
-                direct[:, :known] += value[:, :known]
-                self.direct.bias += head.get("direct.bias", 0.0) / len(nets)
-
-
-def _enlarged(net: dict[str, Tensor], outputs: int) -> dict[str, Tensor]:
-    """The last layers of a net for so many outputs, enlarged bilinearly within a cell; none when they cannot be."""
-    head = {name: value for name, value in net.items() if name.startswith(("leave", "direct"))}
-    own = len(net["leave.weight"])
-    if own == outputs:
-        return head
-    if 4 * own != outputs:
-        return {}
-    side = int(own**0.5)
-    pixels = torch.eye(own).view(own, 1, side, side)
-    enlarge = F.interpolate(pixels, scale_factor=2.0, mode="bilinear").view(own, outputs).T
-    return {name: enlarge @ value for name, value in head.items()}
+            leave[:, own] = _by_input(net["leave.weight"]) / len(nets)
+            self.leave.bias += net["leave.bias"] / len(nets)
+            value = _by_input(net["direct.weight"]) / len(nets)
+            direct[:, : value.shape[1]] += value  # inputs are added behind the others
+            self.direct.bias += net["direct.bias"] / len(nets)
 
 
 def _by_input(weight: Tensor) -> Tensor:
@@ -126,9 +107,8 @@ def _fill(convolution: Conv, rows: slice, columns: slice, net: dict[str, Tensor]
     value = _by_input(net[f"{name}.weight"])
     weight = _by_input(convolution.weight)[rows]
     weight.zero_()
-    known = min(value.shape[1], weight.shape[1])  # inputs are added behind the others
-    weight[:, columns][:, :known] = value[:, :known]
-    convolution.bias[rows] = net.get(f"{name}.bias", torch.zeros(len(value)))
+    weight[:, columns][:, : value.shape[1]] = value
+    convolution.bias[rows] = net[f"{name}.bias"]
 
 
 def _ends_step(i: int, shape: Shape) -> bool:

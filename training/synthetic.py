@@ -32,6 +32,15 @@ def drawing(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
 
 
+def coloured(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A random drawing in colour, uint8 (side, side, 3): one between three colours, or one for each channel."""
+    if rng.random() < 0.5:
+        return np.stack([drawing(rng, side) for _ in range(3)], -1)
+    colours = rng.integers(0, 256, (3, 3))
+    palette = [np.interp(np.arange(256), (0, 128, 255), channel) for channel in colours.T]
+    return np.rint(np.stack(palette, -1)).astype(np.uint8)[drawing(rng, side)]
+
+
 def _text(image: Image.Image, rng: np.random.Generator, ground: int) -> None:
     draw, side = ImageDraw.Draw(image), image.width
     y = 0

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from onboard.decoder import MISSING, PlaneLatents, PlaneState
 from onboard.layers import NO_STEP
 from onboard.wire import BLOCK, MAX_INDEX
 
-CELL = 4  # coded samples a side of a cell, the unit of the nets of luma; that of chroma is a block
-ACROSS = BLOCK // CELL  # cells a side of a block
 CHANNELS = 12
-BASE_CHANNELS = CELL**2 + ACROSS**2 + CHANNELS
-LAYERED_CHANNELS = BASE_CHANNELS + 2
-CHROMA_CHANNELS = 6 * CHANNELS  # Cb, Cr and four blocks of Y
 FIRST_UNIT = 4096.0  # sixteenths: the first latent, 8 times a block's mean, spans about -4 to 4
 REST_UNIT = 1024.0
 LEVEL_UNIT = 64.0  # of 128 levels
@@ -21,6 +18,49 @@ STEP_MIDDLE, STEP_UNIT = 80.0, 40.0
 
 # rows and columns of a block grid
 Part = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the channels of a net's input are, one group after another.
+
+    Attributes:
+        cell: coded samples a side of a cell.
+        squares: sides of squares whose every place has a channel: samples, and at last the cells of a block.
+        blocks: how many blocks features() tell of.
+        more: channels behind these.
+    """
+
+    cell: int
+    squares: tuple[int, ...]
+    blocks: int = 1
+    more: int = 0
+
+    @property
+    def across(self) -> int:
+        """Cells a side of a block."""
+        return BLOCK // self.cell
+
+    @property
+    def known(self) -> list[int]:
+        """Where what features() tell of a block begins, of each block."""
+        first = sum(side * side for side in self.squares)
+        return [first + CHANNELS * i for i in range(self.blocks)]
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return self.known[-1] + CHANNELS + self.more
+
+
+# Of the parts of a net: luma as coded, with layer 2, and coded at half its size or less; Cb and Cr. A net with finer
+# cells is better and dearer; those of a doubled plane are as fine, on the picture, as those of luma.
+LAYOUTS = {
+    "luma": Layout(4, (4, 2)),
+    "layered": Layout(4, (4, 2), more=2),
+    "doubled": Layout(2, (2, 4)),
+    "chroma": Layout(4, (8, 4, 4, 2), blocks=3),
+}
 
 
 def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
@@ -54,7 +94,7 @@ def pixels(part: Part, side: int) -> Part:
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
 
 
-def base_features(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
+def base_features(layout: Layout, plane: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Input of a net that corrects a plane coded with layers 0 and 1.
 
     Args:
@@ -62,55 +102,62 @@ def base_features(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
         known: features() of its blocks (rows, columns, 12).
 
     Returns:
-        float32 (2 * rows, 2 * columns, 32), a cell each: its 16 samples, one-hot where in its block it lies, and what
-        is known of the block.
+        float32 (across * rows, across * columns, channels), a cell each: its samples, one-hot where in its block it
+        lies, and what is known of the block.
     """
-    rows, columns = known.shape[:2]
-    return np.concatenate([_levels(plane), _places(rows, columns), _on_cells(known)], -1)
+    across = layout.across
+    return np.concatenate([_levels(plane, layout.cell), _places(known, across), _on_cells(known, across)], -1)
 
 
-def layered_features(plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def layered_features(layout: Layout, plane: np.ndarray, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Input of the net for layer 2: base_features() of a plane with that layer in it, and where it has it.
 
     Args:
         steps: uint8 (rows, columns) of layer 2, indices into LAYER_STEPS, or NO_STEP.
 
     Returns:
-        float32 (2 * rows, 2 * columns, 34): behind the 32 whether the block has layer 2, and its step.
+        float32 (across * rows, across * columns, channels): behind those whether the block has layer 2, and its step.
     """
     has = steps != NO_STEP
     layer = np.stack([has, np.where(has, (steps - np.float32(STEP_MIDDLE)) / np.float32(STEP_UNIT), 0)], -1)
-    return np.concatenate([base_features(plane, known), _on_cells(layer.astype(np.float32))], -1)
+    behind = _on_cells(layer.astype(np.float32), layout.across)
+    return np.concatenate([base_features(layout, plane, known), behind], -1)
 
 
-def chroma_features(known: list[np.ndarray]) -> np.ndarray:
-    """Input of the chroma net: what is known of Cb and Cr, and of the four luma blocks that lie under each of theirs.
+def chroma_features(layout: Layout, luma: np.ndarray, chroma: list[np.ndarray], known: list[np.ndarray]) -> np.ndarray:
+    """Input of the chroma net, which goes by the luma's outlines.
 
     Args:
-        known: features() of Y, Cb and Cr.
+        luma: uint8, up to (16 * rows, 16 * columns), the best there is; beyond its end it goes on as its last samples.
+        chroma: Cb and Cr, uint8 (8 * rows, 8 * columns), as coded and decoded plainly.
+        known: features() of Y, Cb and Cr, the latter (rows, columns, 12).
 
     Returns:
-        float32 (rows, columns, 72) on the block grid of Cb and Cr; luma beyond its grid is its nearest block.
+        float32 (2 * rows, 2 * columns, channels), a cell each: the luma samples that it covers, its samples of Cb and
+        of Cr, one-hot where in its block of chroma it lies, what is known of that block in both, and of the luma's.
     """
     y, cb, cr = known
     rows, columns = cb.shape[:2]
-    y = np.pad(y, ((0, 2 * rows - y.shape[0]), (0, 2 * columns - y.shape[1]), (0, 0)), mode="edge")
-    four = y.reshape(rows, 2, columns, 2, CHANNELS).transpose(0, 2, 1, 3, 4).reshape(rows, columns, 4 * CHANNELS)
-    return np.concatenate([cb, cr, four], -1)
+    side, across = layout.cell, layout.across
+    cells = across * rows, across * columns
+    luma = np.pad(luma, [(0, 2 * side * n - m) for n, m in zip(cells, luma.shape, strict=True)], mode="edge")
+    y = np.pad(y, [(0, n - m) for n, m in zip(cells, y.shape[:2], strict=True)] + [(0, 0)], mode="edge")
+    levels = _levels(luma, 2 * side), *(_levels(plane, side) for plane in chroma)
+    return np.concatenate([*levels, _places(cb, across), _on_cells(cb, across), _on_cells(cr, across), y], -1)
 
 
-def _levels(plane: np.ndarray) -> np.ndarray:
-    """Samples as float32 (rows, columns, 16) around zero, those of a cell together."""
-    rows, columns = (n // CELL for n in plane.shape)
-    cells = plane.reshape(rows, CELL, columns, CELL).transpose(0, 2, 1, 3).reshape(rows, columns, CELL**2)
+def _levels(plane: np.ndarray, side: int) -> np.ndarray:
+    """Samples as float32 (rows, columns, side * side) around zero, those of a cell together."""
+    rows, columns = (n // side for n in plane.shape)
+    cells = plane.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows, columns, side**2)
     return (cells - np.float32(128)) / np.float32(LEVEL_UNIT)
 
 
-def _on_cells(blocks: np.ndarray) -> np.ndarray:
+def _on_cells(blocks: np.ndarray, across: int) -> np.ndarray:
     """What blocks (rows, columns, channels) have, for each of their cells."""
-    return blocks.repeat(ACROSS, 0).repeat(ACROSS, 1)
+    return blocks.repeat(across, 0).repeat(across, 1)
 
 
-def _places(rows: int, columns: int) -> np.ndarray:
-    """Of every cell of rows x columns blocks, one-hot, which of its block it is."""
-    return np.tile(np.eye(ACROSS**2, dtype=np.float32).reshape(ACROSS, ACROSS, -1), (rows, columns, 1))
+def _places(blocks: np.ndarray, across: int) -> np.ndarray:
+    """Of every cell of blocks (rows, columns, channels), one-hot, which of its block it is."""
+    return np.tile(np.eye(across**2, dtype=np.float32).reshape(across, across, -1), (*blocks.shape[:2], 1))

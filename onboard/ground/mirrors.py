@@ -12,15 +12,12 @@ from itertools import product
 
 import numpy as np
 
-from onboard.ground.features import ACROSS, BASE_CHANNELS, CELL, CHANNELS
+from onboard.ground.features import Layout
 from onboard.kernels.entropy import UNITS
 from onboard.model import Model
 from onboard.wire import BLOCK
 
 _DIRECTIONS = (1, -1)
-# channels of base_features(): samples, the place in the block, latents 2 to 8
-_SAMPLES, _PLACES = slice(0, CELL**2), slice(CELL**2, CELL**2 + ACROSS**2)
-_LATENTS = slice(BASE_CHANNELS - CHANNELS + 1, BASE_CHANNELS - CHANNELS + 1 + UNITS)
 
 
 def parities(model: Model) -> tuple[np.ndarray, np.ndarray]:
@@ -31,26 +28,34 @@ def parities(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_of_mirrors(
-    run: Callable[[np.ndarray], np.ndarray], signs: tuple[np.ndarray, np.ndarray], seen: np.ndarray
+    run: Callable[[np.ndarray], np.ndarray],
+    layout: Layout,
+    planes: int,
+    signs: tuple[np.ndarray, np.ndarray],
+    seen: np.ndarray,
 ) -> np.ndarray:
-    """What a net of luma says, float32 (rows, columns, outputs), of features (rows, columns, inputs).
+    """What a net says, float32 (rows, columns, outputs), of features (rows, columns, inputs).
 
     Args:
-        run: the net. signs: of parities().
+        run: the net. layout: of its input. planes: how many it makes. signs: of parities().
     """
     answers = []
     for down, right in product(_DIRECTIONS, repeat=2):
         mirrored = seen[::down, ::right].copy()
-        for channels, side in ((_SAMPLES, CELL), (_PLACES, ACROSS)):
-            mirrored[..., channels] = _within(mirrored[..., channels], side, down, right)
+        first = 0
+        for side in layout.squares:
+            square = slice(first, first := first + side * side)
+            mirrored[..., square] = _within(mirrored[..., square], 1, down, right)
         for sign in [own for own, direction in zip(signs, (down, right), strict=True) if direction < 0]:
-            mirrored[..., _LATENTS] *= sign
-        out = run(mirrored)[::down, ::right]
-        answers.append(_within(out, round(out.shape[2] ** 0.5), down, right))
+            for known in layout.known:
+                mirrored[..., known + 1 : known + 1 + UNITS] *= sign
+        answers.append(_within(run(mirrored)[::down, ::right], planes, down, right))
     return np.asarray(np.mean(answers, axis=0))
 
 
-def _within(cells: np.ndarray, side: int, down: int, right: int) -> np.ndarray:
-    """Mirror what channels of side x side hold, each place for itself."""
-    rows, columns, _ = cells.shape
-    return cells.reshape(rows, columns, side, side)[:, :, ::down, ::right].reshape(rows, columns, side * side)
+def _within(cells: np.ndarray, squares: int, down: int, right: int) -> np.ndarray:
+    """Mirror what so many squares of channels hold, each place for itself."""
+    rows, columns, channels = cells.shape
+    side = round((channels // squares) ** 0.5)
+    turned = cells.reshape(rows, columns, squares, side, side)[..., ::down, ::right]
+    return turned.reshape(rows, columns, channels)

@@ -1,29 +1,24 @@
 """The neural decoders (display only): what they add to a picture made without them, run by LiteRT tile by tile.
 
-A net sees what has arrived of a picture, and its plain luma, on a grid of cells (features.py), and is made of 3x3
+A net sees what has arrived of a picture, and what it corrects, on a grid of cells (features.py), and is made of 3x3
 convolutions only. So a tile with enough blocks around it gives the very values that the whole plane would give, and
 what a net takes in memory does not grow with the picture.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from importlib.resources import files
-from typing import Any
+from functools import partial
+from itertools import count, product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from onboard.decoder import Decoding, PlaneLatents
-from onboard.errors import ModelError
+from onboard.decoder import MISSING, Decoding, PlaneLatents
 from onboard.ground.features import (
+    LAYOUTS,
+    Layout,
     Part,
     base_features,
     chroma_features,
@@ -33,68 +28,19 @@ from onboard.ground.features import (
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
 from onboard.ground.mirrors import mean_of_mirrors, parities
+from onboard.ground.nets import MIRRORED, Net, load_net, net_file, stand_ins
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
-from onboard.planes import enlarge, shape_at
-from onboard.wire import BLOCK, Description
+from onboard.planes import average, enlarge, shape_at
+from onboard.wire import BLOCK, MAX_INDEX, Description
 
-NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
-MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
-# luma as coded, with layer 2, and coded at half its size or less; Cb and Cr
-PARTS = ("luma", "layered", "doubled", "chroma")
-ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 FINEST_STEP = 52  # index into LAYER_STEPS; what is finer shows as it is
-TILE = 96  # blocks a side that one run of a net yields
-
-_LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
+LINEAR_SHARE, LEAST_LINEAR_SHARE = 0.6, 0.06  # in chroma, at the finest and the coarsest index: two err less than one
+TILE = 192  # cells a side that one run of a net yields
+ROWS = 96  # of blocks, into which higher layers are brought at once: whole planes more would be dear
 
 # (tiles done, tiles in all)
 Progress = Callable[[int, int], None]
-
-
-@dataclass(eq=False)
-class Net:
-    """A net ready to run.
-
-    Attributes:
-        interpreter: LiteRT's; float32 (1, rows, columns, inputs) to float32 (1, rows, columns, outputs), the levels
-            that the plain reconstruction lacks.
-        radius: blocks around a block that its pixels depend on.
-    """
-
-    interpreter: Any
-    radius: int
-    _shape: tuple[int, ...] = ()  # that memory has been allocated for
-
-    def run(self, seen: np.ndarray) -> np.ndarray:
-        """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs). One thread at a time."""
-        with _LOCK:
-            (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-            if self._shape != seen.shape:
-                self._shape = ()
-                with _hushed():
-                    self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
-                    self.interpreter.allocate_tensors()
-                self._shape = seen.shape
-            self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
-            self.interpreter.invoke()
-            return np.asarray(self.interpreter.get_tensor(made["index"])[0])
-
-
-def stand_ins(name: str) -> list[str]:
-    """A net, and what stands in for it where it has no part."""
-    return list(dict.fromkeys((name, NETS[0])))
-
-
-def unavailable(name: str, part: str, model_id: int) -> str | None:
-    """Why a net cannot make a luma_part(), in words; None when it can."""
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-    except ImportError:
-        return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
-    if _path(name, part, model_id) is None:
-        return f"no {name} net of {part} luma for model {model_id:04x}"
-    return None
 
 
 def luma_part(decoding: Decoding, refined: Refined | None) -> str:
@@ -121,38 +67,38 @@ def decode_neural(
 ) -> list[np.ndarray]:
     """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
 
-    Luma is corrected from the plain picture on, chroma from the linear decoder's. Chroma without a net for it (see
-    stand_ins), or of a picture at scale 2 and more, is the linear decoder's alone; without matrices it is plain.
+    They are the plain ones, enlarged, with corrections; those of chroma go by the luma that has been made, and some of
+    what the linear decoder makes is mixed in. Without a net for it (see stand_ins) chroma is the linear decoder's, and
+    without matrices plain.
 
     Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
     seen = _Seen.of(decoding)
-    own = luma_part(decoding, refined)
-    net = _net(name, own, d.model_id)
-    run = partial(mean_of_mirrors, net.run, parities(decoding.model)) if name in MIRRORED else net.run
-    jobs = [_luma_job(seen, own, run, net.radius, refined if luma_has_layers(d) else None)]
+    luma = _luma_job(seen, name, refined)
     colour = len(seen.latents) > 1
-    painter = next((n for n in stand_ins(name) if _path(n, "chroma", d.model_id) is not None), None)
-    if colour and neighbours is not None and d.scale_log2 == 0 and painter is not None:
-        jobs.append(_chroma_job(seen, _net(painter, "chroma", d.model_id), neighbours, jobs[0].still))
-    total = sum(len(_tiles(*job.still.shape)) for job in jobs)
-    done = 0
-    planes: list[np.ndarray] = []
-    for job in jobs:
-        height, width = shape_at(d, job.shown_log2)
-        for area, corrections in _corrections(job):
-            done += 1
-            for plane, correction in zip(job.shown, corrections, strict=True):
-                part = plane[area]
-                np.copyto(part, np.clip(np.rint(part + correction), 0, 255), casting="unsafe")
-            if progress is not None:
-                progress(done, total)
-        planes += [enlarge(plane[:height, :width], d, job.shown_log2) for plane in job.shown]
-    if colour and len(jobs) == 1:
+    painter = next((n for n in stand_ins(name) if colour and net_file(n, "chroma", d.model_id) is not None), None)
+    total, done = len(_tiles(luma.layout, luma.still.shape)), count(1)
+    if painter is not None:
+        total += len(_tiles(LAYOUTS["chroma"], seen.known[1].shape))
+
+    def tick() -> None:
+        if progress is not None:
+            progress(next(done), total)
+
+    planes = _made(luma, d, tick)
+    if painter is not None:
+        planes += _made(_chroma_job(seen, name, painter, luma, neighbours, refined), d, tick)
+    elif colour:
         planes += decoding.plain_full()[1:] if neighbours is None else decode_linear(decoding, neighbours, 1)
     return planes
+
+
+def decode_luma(decoding: Decoding, name: str) -> np.ndarray:
+    """The luma of a picture without higher layers, uint8 (height, width), as decode_neural() makes it."""
+    (luma,) = _made(_luma_job(_Seen.of(decoding), name, None), decoding.description, lambda: None)
+    return luma
 
 
 # outputs of features, float32 (rows, columns, channels) of cells both
@@ -163,16 +109,19 @@ View = Callable[[Part], np.ndarray]
 
 @dataclass(frozen=True)
 class _Job:
-    """Planes that a net makes together: how it runs, how many blocks around a block it looks at, what it sees, which
-    blocks stay as they are (bool, rows x columns), and what it corrects in place, whole blocks at a scale of
-    1 << shown_log2."""
+    """Planes that a net makes together: of what cells, how it runs, how many blocks around a block it looks at, what it
+    sees, which blocks stay as they are (bool, rows x columns), what it corrects in place, whole blocks at a scale of
+    1 << shown_log2, and what the linear decoder makes of the same, with its share in the result."""
 
+    layout: Layout
     run: Run
     radius: int
     view: View
     still: np.ndarray
     shown: list[np.ndarray]
     shown_log2: int
+    linear: list[np.ndarray] | None = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -197,29 +146,74 @@ class _Seen:
         return p.group.reshape(p.rows, p.columns) > 0
 
 
-def _luma_job(seen: _Seen, own: str, run: Run, radius: int, refined: Refined | None) -> _Job:
+def _made(job: _Job, description: Description, tick: Callable[[], None]) -> list[np.ndarray]:
+    """The planes of a job at full size, uint8 (height, width); calls tick() after every tile."""
+    height, width = shape_at(description, job.shown_log2)
+    for tile in _tiles(job.layout, job.still.shape):
+        if not job.still[tile].all():
+            _correct(job, tile)
+        tick()
+    return [enlarge(plane[:height, :width], description, job.shown_log2) for plane in job.shown]
+
+
+def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
+    own = luma_part(seen.decoding, refined)
+    net, layout = load_net(name, own, d.model_id), LAYOUTS[own]
     if d.scale_log2:
         shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
         shown = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
         still = _featureless(seen.latents[0], busy)
     else:
-        steps, changed, kept = _with_layers(seen.decoding, plain, refined)
+        steps, changed, kept = _with_layers(seen.decoding, plain, refined if luma_has_layers(d) else None)
         shown_log2, shown = 0, plain.copy()
         still = _featureless(seen.latents[0], busy | changed) | kept
 
     def view(part: Part) -> np.ndarray:
-        around = plain[pixels(part, BLOCK)], known[part]
+        around = layout, plain[pixels(part, BLOCK)], known[part]
         return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
-    return _Job(run, radius, view, still, [shown], shown_log2)
+    return _Job(layout, _runner(seen, name, net, layout, 1), net.radius, view, still, [shown], shown_log2)
 
 
-def _chroma_job(seen: _Seen, net: Net, neighbours: Neighbours, luma_still: np.ndarray) -> _Job:
-    still = [_featureless(seen.latents[i], seen.busy(i)) for i in (1, 2)]
-    all_still = still[0] & still[1] & _halved(luma_still, still[0].shape)
-    both = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in (1, 2)]
-    return _Job(net.run, net.radius, chroma_features(seen.known).__getitem__, all_still, both, 0)
+def _chroma_job(
+    seen: _Seen, name: str, painter: str, luma: _Job, neighbours: Neighbours | None, refined: Refined | None
+) -> _Job:
+    """Cb and Cr, that go by what has been made of luma."""
+    d, planes = seen.decoding.description, (1, 2)
+    net, layout = load_net(painter, "chroma", d.model_id), LAYOUTS["chroma"]
+    still = [_featureless(seen.latents[i], seen.busy(i)) for i in planes]
+    all_still = still[0] & still[1] & _halved(luma.still, still[0].shape)
+    if refined is not None and luma_has_layers(d):  # they will lie over all of this
+        all_still |= np.logical_and(*(refined[1][i] > 0 for i in planes))
+    own, (rows, columns) = d.scale_log2 + 1, shape_at(d, d.scale_log2 + 1)
+    doubled = (enlarge(seen.plain[i][:rows, :columns], d, own, d.scale_log2) for i in planes)
+    shown = [_whole(plane, all_still.shape, 2 * BLOCK) for plane in doubled]
+    height, width = shape_at(d, luma.shown_log2)
+    guide = luma.shown[0][:height, :width]
+    if d.scale_log2:
+        guide = average(np.ascontiguousarray(guide), 1)
+
+    def view(part: Part) -> np.ndarray:
+        around = [seen.plain[i][pixels(part, BLOCK)] for i in planes]
+        known = [seen.known[0][pixels(part, 2)], *(seen.known[i][part] for i in planes)]
+        return chroma_features(layout, guide[pixels(part, 2 * BLOCK)], around, known)
+
+    run = _runner(seen, name, net, layout, len(planes))
+    if neighbours is None:
+        return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2)
+    linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
+    index = seen.decoding.planes[1].usual_index()
+    coarse = 1.0 if index == MISSING else index / MAX_INDEX
+    share = LINEAR_SHARE - coarse * (LINEAR_SHARE - LEAST_LINEAR_SHARE)
+    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, linear, share)
+
+
+def _runner(seen: _Seen, name: str, net: Net, layout: Layout, planes: int) -> Run:
+    """How a net is run."""
+    if name not in MIRRORED:
+        return net.run
+    return partial(mean_of_mirrors, net.run, layout, planes, parities(seen.decoding.model))
 
 
 def _with_layers(
@@ -232,8 +226,8 @@ def _with_layers(
     steps = decoding.layers.foretold_steps(0, reached)
     kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
     changed = np.zeros(grid, bool)
-    for top in range(0, grid[0], TILE):  # whole planes more would be dear
-        some = slice(top, min(top + TILE, grid[0])), slice(0, grid[1])
+    for top in range(0, grid[0], ROWS):
+        some = slice(top, min(top + ROWS, grid[0])), slice(0, grid[1])
         under, better = plain[pixels(some, BLOCK)], _whole(over[pixels(some, BLOCK)], reached[some].shape, BLOCK)
         differs = (under != better) & spread_blocks(reached[some] > 0, under.shape)
         changed[some] = differs.reshape(-1, BLOCK, grid[1], BLOCK).any((1, 3))
@@ -264,73 +258,28 @@ def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
     return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
 
 
-def _corrections(job: _Job) -> Iterator[tuple[Part, np.ndarray]]:
-    """(area in pixels, float32 (planes, height, width)) tile by tile, as if the net had seen everything at once."""
-    rows, columns = job.still.shape
-    radius, planes = job.radius, len(job.shown)
-    for y, x in _tiles(rows, columns):
-        top, left = max(y - radius, 0), max(x - radius, 0)
-        bottom, right = min(y + TILE, rows), min(x + TILE, columns)
-        part = slice(top, min(bottom + radius, rows)), slice(left, min(right + radius, columns))
-        if job.still[y:bottom, x:right].all():
-            yield pixels((slice(y, y), slice(x, x)), BLOCK), np.zeros((planes, 0, 0), np.float32)
-            continue
-        out = job.run(job.view(part))
-        across = len(out) // (part[0].stop - part[0].start)  # cells a side of a block
-        out = out[pixels((slice(y - top, bottom - top), slice(x - left, right - left)), across)]
-        still = job.still[y:bottom, x:right].repeat(across, 0).repeat(across, 1)
-        out = np.where(still[..., None], np.float32(0), out)
-        side = round((out.shape[2] / planes) ** 0.5)
-        levels = out.reshape(*out.shape[:2], planes, side, side).transpose(2, 0, 3, 1, 4)
-        area = pixels((slice(y, bottom), slice(x, right)), across * side)
-        yield area, levels.reshape(planes, side * out.shape[0], side * out.shape[1])
+def _correct(job: _Job, tile: Part) -> None:
+    """Correct the blocks of a tile, as if the net had seen everything at once."""
+    bounds = list(zip(tile, job.still.shape, strict=True))
+    rows, columns = (slice(max(t.start - job.radius, 0), min(t.stop + job.radius, n)) for t, n in bounds)
+    y, x = (slice(t.start - p.start, t.stop - p.start) for t, p in zip(tile, (rows, columns), strict=True))
+    across = job.layout.across
+    out = job.run(job.view((rows, columns)))[pixels((y, x), across)]
+    down, along, channels = out.shape
+    side = round((channels / len(job.shown)) ** 0.5)
+    levels = out.reshape(down, along, -1, side, side).transpose(2, 0, 3, 1, 4).reshape(-1, side * down, side * along)
+    wide = across * side
+    area, moves = pixels(tile, wide), ~job.still[tile].repeat(wide, 0).repeat(wide, 1)
+    for i, (plane, correction) in enumerate(zip(job.shown, levels, strict=True)):
+        part = plane[area]
+        made = part + correction
+        if job.linear is not None:
+            made += np.float32(job.share) * (job.linear[i][area] - made)
+        np.copyto(part, np.clip(np.rint(made), 0, 255), where=moves, casting="unsafe")
 
 
-def _tiles(rows: int, columns: int) -> list[tuple[int, int]]:
-    """Corners of the tiles, in blocks."""
-    return [(y, x) for y in range(0, rows, TILE) for x in range(0, columns, TILE)]
-
-
-def _path(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
-    """File and radius of a part of a net."""
-    name = MIRRORED.get(name, name)
-    pattern = re.escape(f"{name}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
-    for entry in (files("onboard.ground") / "models").iterdir():
-        found = re.fullmatch(pattern, entry.name)
-        if found:
-            return entry, int(found[1])
-    return None
-
-
-@lru_cache(maxsize=2 * len(PARTS))
-def _net(name: str, part: str, model_id: int) -> Net:
-    from ai_edge_litert.interpreter import Interpreter
-
-    found = _path(name, part, model_id)
-    if found is None:
-        raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
-    path, radius = found
-    try:
-        return Net(Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count() or 1), radius)
-    except (ValueError, RuntimeError) as e:
-        raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """No standard error: LiteRT announces there how it will run, and has no switch for that."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is none
-        yield
-        return
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Part]:
+    """The tiles of a grid of blocks."""
+    rows, columns, side = *grid[:2], max(TILE // layout.across, 1)
+    corners = product(range(0, rows, side), range(0, columns, side))
+    return [(slice(y, min(y + side, rows)), slice(x, min(x + side, columns))) for y, x in corners]

@@ -13,7 +13,8 @@ import numpy as np
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
-from onboard.ground.neural import NETS, Progress, decode_neural, luma_has_layers, luma_part, stand_ins, unavailable
+from onboard.ground.nets import NETS, stand_ins, unavailable
+from onboard.ground.neural import Progress, decode_neural, luma_has_layers, luma_part
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of, section_grid

@@ -1,0 +1,134 @@
+"""The files of the neural decoders, and LiteRT, which runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from onboard.errors import ModelError
+from onboard.ground.features import LAYOUTS
+
+NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
+MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
+PARTS = tuple(LAYOUTS)
+ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
+
+_LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
+
+
+@dataclass(eq=False)
+class Net:
+    """A net ready to run.
+
+    Attributes:
+        interpreter: LiteRT's; float32 (1, rows, columns, inputs) to float32 (1, rows, columns, outputs), the levels
+            that the plain reconstruction lacks.
+        radius: blocks around a block that its pixels depend on.
+    """
+
+    interpreter: Any
+    radius: int
+    _shape: tuple[int, ...] = ()  # that memory has been allocated for
+
+    def run(self, seen: np.ndarray) -> np.ndarray:
+        """float32 (rows, columns, outputs) of features float32 (rows, columns, inputs). One thread at a time."""
+        with _LOCK:
+            (given,), (made,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+            if self._shape != seen.shape:
+                self._shape = ()
+                with _hushed():
+                    self.interpreter.resize_tensor_input(given["index"], [1, *seen.shape])
+                    self.interpreter.allocate_tensors()
+                self._shape = seen.shape
+            self.interpreter.set_tensor(given["index"], np.ascontiguousarray(seen[None]))
+            self.interpreter.invoke()
+            return np.asarray(self.interpreter.get_tensor(made["index"])[0])
+
+
+def stand_ins(name: str) -> list[str]:
+    """A net, and what stands in for it where it has no part."""
+    return list(dict.fromkeys((name, NETS[0])))
+
+
+def unavailable(name: str, part: str, model_id: int) -> str | None:
+    """Why a net cannot make a luma_part(), in words; None when it can."""
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except ImportError:
+        return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
+    if net_file(name, part, model_id) is None:
+        what = PARTS[0] if part == PARTS[0] else f"{part} {PARTS[0]}"
+        return f"no {name} net of {what} for model {model_id:04x}"
+    return None
+
+
+def digest(name: str, part: str, model_id: int) -> str:
+    """Which file a part of a net is, and its contents: "NAME CRC-32"; empty when there is none."""
+    found = net_file(name, part, model_id)
+    return f"{found[0].name} {crc32(found[0].read_bytes()):08x}" if found else ""
+
+
+def net_file(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
+    """File and radius of a part of a net."""
+    name = MIRRORED.get(name, name)
+    pattern = re.escape(f"{name}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
+    for entry in (files("onboard.ground") / "models").iterdir():
+        found = re.fullmatch(pattern, entry.name)
+        if found:
+            return entry, int(found[1])
+    return None
+
+
+@lru_cache(maxsize=2 * len(PARTS))
+def load_net(name: str, part: str, model_id: int) -> Net:
+    """A part of a net, ready to run. Raises ModelError."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    found = net_file(name, part, model_id)
+    if found is None:
+        raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
+    path, radius = found
+    try:
+        net = Net(Interpreter(model_content=path.read_bytes(), num_threads=_cores()), radius)
+    except (ValueError, RuntimeError) as e:
+        raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
+    inputs, expected = int(net.interpreter.get_input_details()[0]["shape"][-1]), LAYOUTS[part].channels
+    if inputs != expected:
+        raise ModelError(f"{path.name}: has {inputs} inputs where a net of {part} has {expected}")
+    return net
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """No standard error: LiteRT announces there how it will run, and has no switch for that."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
