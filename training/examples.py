@@ -64,6 +64,7 @@ class Part:
         scale_log2, colour: how its pictures are coded.
         refined: whether its streams are made in one go with layer 2.
         most: pixels a side of an example, at most.
+        indices: least, likeliest and most quantiser index of an example.
     """
 
     layout: Layout
@@ -73,6 +74,7 @@ class Part:
     colour: Colour
     refined: bool = False
     most: int = 1024
+    indices: tuple[int, int, int] = INDICES
 
     @property
     def grey(self) -> bool:
@@ -94,7 +96,8 @@ PARTS = {
     "luma": Part(LAYOUTS["luma"], 4, 1, 0, Colour.GREY),
     "layered": Part(LAYOUTS["layered"], 4, 1, 0, Colour.GREY, refined=True),
     "doubled": Part(LAYOUTS["doubled"], 4, 1, 1, Colour.GREY),
-    "chroma": Part(LAYOUTS["chroma"], 8, 2, 0, Colour.YCBCR420, most=640),  # luma's net has to see it, too
+    # luma's net has to see these examples, too; and colour is finer than luma at any index
+    "chroma": Part(LAYOUTS["chroma"], 8, 2, 0, Colour.YCBCR420, most=640, indices=(5, 130, 200)),
 }
 
 
@@ -290,7 +293,7 @@ class Pool:
             burst = 1.0 if rng.random() < 0.6 else float(rng.uniform(1, 6))
             size = int(rng.integers(*PACKET_SIZES))
             loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
-        index = round(rng.triangular(*INDICES))
+        index = round(rng.triangular(*part.indices))
         step = round(rng.triangular(*STEPS)) if part.refined else None
         effort = Effort(model.threshold, price)
         return make(picture, model, part, index, effort, loss, int(rng.integers(1 << 31)), step)
