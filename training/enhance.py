@@ -170,8 +170,8 @@ def train_part(
         raise InputError(f"{', '.join(map(str, start))}: {e}") from None
     if out.exists():
         state = load(out)
-        known = any(state["about"][key] != about[key] for key in ("net", "part", "model"))
-        if known or state["shape"] != asdict(shape):
+        another = any(state["about"][key] != about[key] for key in ("net", "part", "model"))
+        if another or state["shape"] != asdict(shape):
             raise InputError(f"{out}: holds another net than the one to be trained; give another --out")
         run.resume(state)
     training, rest = split(find(folders))
