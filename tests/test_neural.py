@@ -55,6 +55,13 @@ def test_progress_counts_every_tile_of_luma_and_chroma(
     assert met == [(n, 8) for n in range(1, 9)]  # 2x3 tiles of 7 blocks in luma, 1x2 in chroma
 
 
+def test_the_name_of_a_file_tells_which_net_it_is() -> None:
+    name = nets.ARTEFACT.format(net="small", part="doubled", model="7efd", radius=12)
+    assert nets.named(name) == ("small", "doubled", "7efd", 12)
+    assert nets.named("small-doubled-7efd-r12-before.tflite") is None
+    assert nets.named("small-doubled-7efd-r12.json") is None
+
+
 def test_a_net_for_other_inputs_is_named(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     chroma = nets.net_file("small", "chroma", 0x7EFD)
     nets.load_net.cache_clear()

@@ -185,7 +185,7 @@ def export_nets_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
     _need("ai_edge_quantizer")
     from training.enhance import carried, load, mean_of, report_of
-    from training.export_tflite import export_net, net_name
+    from training.export_tflite import export_net, net_name, superseded
 
     states = [load(path) for path in options.checkpoints]
     if options.carry:
@@ -194,9 +194,9 @@ def export_nets_command(options: argparse.Namespace) -> int:
     for state in [mean_of(states)] if options.mean else states:
         data, out = export_net(state, not options.float32), options.out / net_name(state)
         write_bytes(str(out), data)
-        for old in options.out.glob(out.name.rpartition("-r")[0] + "-r*"):  # the same net with another radius
-            if old.stem != out.stem:
-                old.unlink()
+        for path in superseded(out):
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)
         write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())
         if not options.quiet:
             say(f"{out}: {len(data)} bytes, {state['step']} steps")

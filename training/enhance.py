@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from onboard.errors import InputError
 from onboard.ground.features import LAYOUTS
-from onboard.ground.nets import digest
+from onboard.ground.nets import digest, named
 from onboard.model import Model
 from training.examples import LUMA, LUMA_PART, PARTS, Batch, Example, Pool, pictures_of, to_cells, validation
 from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
@@ -221,8 +221,8 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
 def _start(path: Path, part: str) -> State:
     """Weights for a net of a part to start from. Raises InputError when those of `path` see something else."""
     if path.suffix == ".tflite":
-        named = re.fullmatch(r"[a-z]+-([a-z]+)-[0-9a-f]{4}-r\d+\.tflite", path.name)
-        own = named[1] if named else ""
+        told = named(path.name)
+        own = told[1] if told else ""
     else:
         own = str(load(path)["about"]["part"])
     if own not in LAYOUTS:
@@ -257,10 +257,10 @@ def weights_of(path: Path) -> dict[str, Tensor]:
             continue
         _, kernel, bias = map(int, operation["inputs"])
         kernel = widened.get(kernel, kernel)
-        named = re.search(r"Conv_(\w+);\d*$", tensors[kernel]["name"])
-        if named is None:
+        told = re.search(r"Conv_(\w+);\d*$", tensors[kernel]["name"])
+        if told is None:
             continue
-        layer = f"body.{named[1]}" if named[1].isdigit() else named[1]
+        layer = f"body.{told[1]}" if told[1].isdigit() else told[1]
         value = net.get_tensor(kernel).astype(np.float32).transpose(0, 3, 1, 2)
         weights[f"{layer}.weight"] = torch.from_numpy(value.reshape(len(value), -1).copy())
         weights[f"{layer}.bias"] = torch.from_numpy(net.get_tensor(bias).astype(np.float32))

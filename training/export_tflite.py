@@ -11,7 +11,7 @@ from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from torch import Tensor, nn
 
 from onboard.ground.features import LAYOUTS
-from onboard.ground.nets import ARTEFACT
+from onboard.ground.nets import ARTEFACT, named
 from onboard.model import Model
 from training.nets import Net, Shape
 
@@ -57,6 +57,13 @@ def net_name(state: dict[str, Any]) -> str:
     about = state["about"]
     radius = -(-state["shape"]["layers"] // LAYOUTS[about["part"]].across)
     return ARTEFACT.format(net=about["net"], part=about["part"], model=about["model"], radius=radius)
+
+
+def superseded(path: Path) -> list[Path]:
+    """Files beside a net's that hold the same part of it with another radius: only one of them could be found."""
+    own = named(path.name)
+    told = {other: named(other.name) for other in path.parent.iterdir() if other.name != path.name}
+    return [other for other, found in told.items() if found and own and found[:3] == own[:3]]
 
 
 class _Units(nn.Module):

@@ -23,6 +23,7 @@ NETS = ("small", "large", "perceptual")  # what another net has no part for, it 
 MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
 PARTS = tuple(LAYOUTS)
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
+_NAMED = re.compile(r"([a-z]+)-([a-z]+)-([0-9a-f]{4})-r(\d+)\.tflite")
 
 _LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
 
@@ -68,7 +69,7 @@ def unavailable(name: str, part: str, model_id: int) -> str | None:
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
     if net_file(name, part, model_id) is None:
-        what = PARTS[0] if part == PARTS[0] else f"{part} {PARTS[0]}"
+        what = part if part == "luma" else f"{part} luma"
         return f"no {name} net of {what} for model {model_id:04x}"
     return None
 
@@ -81,13 +82,18 @@ def digest(name: str, part: str, model_id: int) -> str:
 
 def net_file(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
     """File and radius of a part of a net."""
-    name = MIRRORED.get(name, name)
-    pattern = re.escape(f"{name}-{part}-{model_id:04x}-r") + r"(\d+)\.tflite"
+    wanted = MIRRORED.get(name, name), part, f"{model_id:04x}"
     for entry in (files("onboard.ground") / "models").iterdir():
-        found = re.fullmatch(pattern, entry.name)
-        if found:
-            return entry, int(found[1])
+        found = named(entry.name)
+        if found is not None and found[:3] == wanted:
+            return entry, found[3]
     return None
+
+
+def named(artefact: str) -> tuple[str, str, str, int] | None:
+    """Net, part, model and radius that the name of a file tells; None when it is not that of a net."""
+    found = _NAMED.fullmatch(artefact)
+    return (found[1], found[2], found[3], int(found[4])) if found else None
 
 
 @lru_cache(maxsize=2 * len(PARTS))

@@ -199,14 +199,18 @@ def _chroma_job(
         known = [seen.known[0][pixels(part, 2)], *(seen.known[i][part] for i in planes)]
         return chroma_features(layout, guide[pixels(part, 2 * BLOCK)], around, known)
 
+    linear = None
+    if neighbours is not None:
+        linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
+    share = _linear_share(seen.decoding.planes[1].usual_index())
     run = _runner(seen, name, net, layout, len(planes))
-    if neighbours is None:
-        return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2)
-    linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
-    index = seen.decoding.planes[1].usual_index()
-    coarse = 1.0 if index == MISSING else index / MAX_INDEX
-    share = LINEAR_SHARE - coarse * (LINEAR_SHARE - LEAST_LINEAR_SHARE)
     return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, linear, share)
+
+
+def _linear_share(index: int) -> float:
+    """What the linear decoder has of chroma at a quantiser index: the coarser, the less."""
+    coarse = 1.0 if index == MISSING else index / MAX_INDEX
+    return LINEAR_SHARE - coarse * (LINEAR_SHARE - LEAST_LINEAR_SHARE)
 
 
 def _runner(seen: _Seen, name: str, net: Net, layout: Layout, planes: int) -> Run:
