@@ -19,7 +19,7 @@ from onboard.model import Model
 from onboard.scan import scan
 from tests.pictures import colourful, texture
 from training.cli import main
-from training.examples import NO_LOSS, PARTS, Loss, lost, make, to_cells
+from training.examples import NO_LOSS, PARTS, Loss, lost, make
 from training.pool import Pool, _recoloured
 from training.synthetic import coloured, drawing
 
@@ -89,7 +89,8 @@ def test_layer_2_is_seen_in_the_samples_and_by_its_step(model: Model) -> None:
     assert e.kind == "layered"
     assert (e.seen[..., -2] == 1).all()
     assert np.allclose(e.seen[..., -1], (70 - 80) / 40, atol=1e-3)
-    assert (e.seen[..., :16].astype(float) * 64 + 128 == to_cells(e.base, 4).transpose(1, 2, 0)).all()
+    cells = e.base[0].reshape(44, 4, 52, 4).swapaxes(1, 2).reshape(44, 52, 16)
+    assert (e.seen[..., :16].astype(float) * 64 + 128 == cells).all()
     assert np.abs(e.base.astype(float) - e.target).mean() < 12
 
 
@@ -142,17 +143,12 @@ def test_other_colours_are_channels_exchanged_and_at_times_unrelated() -> None:
     assert 15 < sum(same) < 30
 
 
-def test_cells_keep_their_pixels_together() -> None:
-    plane = np.arange(32 * 48).reshape(1, 32, 48)
-    cells = to_cells(plane, 8)
-    assert cells.shape == (64, 4, 6)
-    assert (cells[:, 1, 2].reshape(8, 8) == plane[0, 8:16, 16:24]).all()
-
-
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     pictures = [texture(170, 190, seed) for seed in range(3)]
     first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
-    assert first.seen.shape == (3, LAYOUTS["luma"].channels, 40, 40)
+    assert first.seen.shape == (3, 40, 40, LAYOUTS["luma"].channels)
+    assert first.base.shape == first.target.shape == (3, 1, 160, 160)
+    assert (first.seen[1, 7, 20, :16] * 64 + 128 == first.base[1, 0, 28:32, 80:84].ravel()).all()
     assert (first.seen == second.seen).all()
     assert (first.target == second.target).all()
     assert not np.array_equal(first.seen, other.seen)

@@ -22,7 +22,7 @@ from onboard.errors import InputError
 from onboard.ground.nets import digest
 from onboard.model import Model
 from training.checkpoints import State, load, report_of, save, start_weights
-from training.examples import LUMA, LUMA_PART, PARTS, Example, pictures_of, to_cells, validation
+from training.examples import LUMA, LUMA_PART, PARTS, Example, pictures_of, validation
 from training.losses import FEATURE_WEIGHT, SSIM_WEIGHT, Features, ssim
 from training.nets import Net, Shape
 from training.pictures import find, split
@@ -86,15 +86,16 @@ class Run:
     def _rate(self, step: int) -> float:
         return min((step + 1) / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(step / self.plan.steps, 1.0))))
 
-    def learn(self, batch: Batch) -> float:
-        """One step; returns the loss."""
+    def learn(self, batch: Batch) -> Tensor:
+        """One step; returns the loss, which the device may still be working out."""
         arrays = batch.seen, batch.base, batch.target, batch.weight
-        seen, base, target, weight = (torch.from_numpy(a).to(self.processor.device) for a in arrays)
+        seen, base, target, weight = (torch.from_numpy(a).to(self.processor.device).float() for a in arrays)
         with self.processor.precision():
-            shown = base + self.net(seen.contiguous(memory_format=torch.channels_last))
+            made = self.net(seen.permute(0, 3, 1, 2))
+        shown = base + F.pixel_shuffle(made, self.side)
         loss = (((shown - target) ** 2).mean((1, 2, 3)) * weight).mean()
         if self.looks is not None:
-            pair = _planes(shown, self.side), _planes(target, self.side)
+            pair = _one_by_one(shown), _one_by_one(target)
             loss = loss + SSIM_WEIGHT * (1 - ssim(*pair)) + FEATURE_WEIGHT * self.looks.distance(*pair)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
@@ -108,7 +109,7 @@ class Run:
         with torch.no_grad():
             for name, value in self.net.state_dict().items():
                 self.mean[name].lerp_(value, 1 - keep)
-        return float(loss.detach())
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on, or to start from."""
@@ -188,13 +189,14 @@ def train_part(
 
 def _learn(run: Run, pool: Pool, checks: list[Example], out: Path, tell: Callable[[str], None]) -> None:
     """Fulfil the plan, with checks and checkpoints on the way."""
-    total, began, first, steps = 0.0, time.monotonic(), run.step, run.plan.steps
+    losses: list[Tensor] = []
+    began, first, steps = time.monotonic(), run.step, run.plan.steps
     while run.step < steps:
-        total += run.learn(pool.batch(run.plan.crops))
+        losses.append(run.learn(pool.batch(run.plan.crops)))
         if run.step % NOTE_EVERY == 0:
             left = (time.monotonic() - began) / (run.step - first) * (steps - run.step)
-            tell(f"{run.step}/{steps}, loss {total / NOTE_EVERY:.4f}, {left / 60:.0f} minutes left")
-            total = 0.0
+            tell(f"{run.step}/{steps}, loss {torch.stack(losses).mean():.4f}, {left / 60:.0f} minutes left")
+            losses.clear()
         if run.step % CHECK_EVERY == 0 or run.step == steps:
             run.curve.append({"step": run.step, **check(run, checks)})
             save(run.state(), out)
@@ -208,26 +210,24 @@ def check(run: Run, examples: list[Example]) -> dict[str, float]:
     net.load_state_dict(run.mean)
     gains: dict[str, list[float]] = {}
     for e in examples:
-        base, target = (to_cells(p, e.side).astype(np.float32) for p in (e.base, e.target))
-        shown = np.clip(base + apply(net, e.seen, run.processor), 0, 255)
-        before, after = (float(np.mean((p - target) ** 2)) for p in (base, shown))
+        base, target = (torch.from_numpy(p).float() for p in (e.base, e.target))
+        shown = (base + F.pixel_shuffle(apply(net, e.seen, run.processor), e.side)).clamp(0, 255)
+        before, after = (float(((p - target) ** 2).mean()) for p in (base, shown))
         if min(before, after) > 0:
             gains.setdefault(f"{e.kind}_db", []).append(10 * math.log10(before / after))
-        likeness = [ssim(*(_planes(p, e.side) for p in (picture, target))) for picture in (shown, base)]
-        gains.setdefault(f"{e.kind}_ssim", []).append(float(likeness[0] - likeness[1]))
+        likeness = [float(ssim(_one_by_one(picture), _one_by_one(target))) for picture in (shown, base)]
+        gains.setdefault(f"{e.kind}_ssim", []).append(likeness[0] - likeness[1])
     return {name: round(float(np.mean(values)), 4) for name, values in gains.items()}
 
 
-def _planes(cells: np.ndarray | Tensor, side: int) -> Tensor:
-    """Cells (..., planes * side * side, rows, columns) as pictures (planes, 1, height, width)."""
-    t = torch.as_tensor(cells)
-    t = t.reshape(-1, side * side, *t.shape[-2:])
-    return F.pixel_shuffle(t, side)
+def _one_by_one(planes: Tensor) -> Tensor:
+    """Planes (..., height, width) as pictures (n, 1, height, width)."""
+    return planes.reshape(-1, 1, *planes.shape[-2:])
 
 
 @torch.no_grad()
-def apply(net: Net, seen: np.ndarray, processor: Processor) -> np.ndarray:
+def apply(net: Net, seen: np.ndarray, processor: Processor) -> Tensor:
     """Output of a net, float32 (outputs, rows, columns), of features (rows, columns, inputs)."""
-    x = torch.from_numpy(seen.astype(np.float32)).to(processor.device).permute(2, 0, 1)[None]
+    x = torch.from_numpy(seen).to(processor.device).float().permute(2, 0, 1)[None]
     with processor.precision():
-        return net(x.contiguous(memory_format=torch.channels_last))[0].cpu().numpy()
+        return net(x)[0].cpu()

@@ -119,14 +119,6 @@ class Example:
     kind: str
 
 
-def to_cells(planes: np.ndarray, side: int) -> np.ndarray:
-    """Planes of whole cells (planes, height, width) as (planes * side * side, rows, columns)."""
-    n, height, width = planes.shape
-    rows, columns = height // side, width // side
-    cells = planes.reshape(n, rows, side, columns, side).transpose(0, 2, 4, 1, 3)
-    return cells.reshape(n * side * side, rows, columns)
-
-
 def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
     """Every picture at least half as large as a crop: its 8-bit luma, or for the chroma net itself where it has 8 bits
     and colour."""

@@ -16,7 +16,7 @@ from onboard.encoder import Effort
 from onboard.errors import InputError
 from onboard.ground.nets import cores, unavailable
 from onboard.model import Model
-from training.examples import CROP, LUMA, LUMA_PART, NO_LOSS, Example, Loss, Part, make, to_cells
+from training.examples import CROP, LUMA, LUMA_PART, NO_LOSS, Example, Loss, Part, make
 from training.synthetic import coloured, drawing
 
 POOL = 64
@@ -32,7 +32,7 @@ AHEAD = 2  # examples that every thread has begun before they are asked for
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops on the grid of cells: seen float32 (n, inputs, rows, columns), base and target float32 (n, outputs, rows,
+    """Crops: seen float16 (n, rows, columns, inputs) of cells, base and target uint8 (n, planes, side * rows, side *
     columns), weight float32 (n,)."""
 
     seen: np.ndarray
@@ -73,18 +73,18 @@ class Pool:
         self._order()
         self._pool[self._next] = self._coming.popleft().result()
         self._next = (self._next + 1) % POOL
-        part, side, across = self._part, self._part.side, self._part.layout.across
+        side, across = self._part.side, self._part.layout.across
         areas = np.array([e.base.size for e in self._pool], float)
-        seen = np.empty((crops, part.layout.channels, CROP, CROP), np.float32)
-        base = np.empty((crops, part.outputs, CROP, CROP), np.float32)
-        target, weight = np.empty_like(base), np.empty(crops, np.float32)
-        for i, which in enumerate(self._rng.choice(POOL, crops, p=areas / areas.sum())):
+        seen, base, target, weight = [], [], [], []
+        for which in self._rng.choice(POOL, crops, p=areas / areas.sum()):
             e = self._pool[which]
             y, x = (across * int(self._rng.integers((n - CROP) // across + 1)) for n in e.seen.shape[:2])
-            seen[i] = e.seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1)
             area = np.s_[:, side * y : side * (y + CROP), side * x : side * (x + CROP)]
-            base[i], target[i], weight[i] = to_cells(e.base[area], side), to_cells(e.target[area], side), e.weight
-        return Batch(seen, base, target, weight)
+            seen.append(e.seen[y : y + CROP, x : x + CROP])
+            base.append(e.base[area])
+            target.append(e.target[area])
+            weight.append(e.weight)
+        return Batch(np.stack(seen), np.stack(base), np.stack(target), np.array(weight, np.float32))
 
     def _order(self) -> None:
         """Have the next example made."""
