@@ -14,7 +14,7 @@ from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, contents, refine_picture
 from onboard.errors import InputError, OnboardError
-from onboard.image_io import STDIO, check_output, encode_picture, read_bytes, read_picture, read_raw, write_bytes
+from onboard.image_io import STDIO, check_outputs, encode_picture, read_bytes, read_picture, read_raw, write_bytes
 from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, run, say
 from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, check_link, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
@@ -67,7 +67,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--window", metavar="LOW:HIGH", help="16-bit input: samples that map to black and white")
     parser.add_argument("--curve", choices=("linear", "sqrt"), default="linear", help="16-bit input: transfer curve")
-    parser.add_argument("--no-data", action=argparse.BooleanOptionalAction, help="16-bit input: 0 means no data")
+    parser.add_argument(
+        "--no-data",
+        action="store_true",
+        default=None,
+        help="16-bit input: 0 means no data (default: where more than 1 %% of it is 0)",
+    )
+    parser.add_argument(
+        "--all-data", dest="no_data", action="store_false", help="16-bit input: 0 is a sample like any other"
+    )
     parser.add_argument("--source-id", metavar="TEXT", help="call sign or source id, put in every packet")
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
@@ -99,7 +107,7 @@ def command(options: argparse.Namespace) -> int:
     results, failed = [], 0
     for path, output in zip(options.pictures, outputs, strict=True):
         try:
-            check_output(output, [path, *options.base])
+            check_outputs([output], inputs_of(path, options))
             result = one_picture(path, output, options)
         except OnboardError as e:  # the other pictures are worth having
             failed += 1
@@ -116,6 +124,11 @@ def command(options: argparse.Namespace) -> int:
     if failed:
         return UNUSABLE if failed == len(results) else PARTIAL
     return OK
+
+
+def inputs_of(path: str, options: argparse.Namespace) -> list[str]:
+    """The files that are read for a picture."""
+    return [name for name in (path, *options.base, options.resend, options.model) if name]
 
 
 def output_name(path: str, options: argparse.Namespace) -> str:

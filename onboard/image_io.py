@@ -10,6 +10,7 @@ import re
 import struct
 import sys
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,23 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"{path}: {e.strerror or e}") from None
 
 
-def check_output(output: str, inputs: list[str]) -> None:
-    """Raise InputError where an output cannot go: to a folder that does not exist, or over one of the inputs."""
-    if output == STDIO:
-        return
-    folder = os.path.dirname(output) or "."
-    if not os.path.isdir(folder):
-        raise InputError(f"{output}: there is no folder {folder}")
-    if any(os.path.exists(output) and os.path.exists(i) and os.path.samefile(output, i) for i in inputs):
-        raise InputError(f"{output}: is what would be read; give another name with -o")
+def check_outputs(outputs: list[str], inputs: list[str]) -> None:
+    """Raise InputError where outputs cannot go: to a folder that does not exist, over an input, or over each other."""
+    for i, output in enumerate(outputs):
+        folder = os.path.dirname(output) or "."
+        if output != STDIO and not os.path.isdir(folder):
+            raise InputError(f"{output}: there is no folder {folder}")
+        if any(_same(output, path) for path in inputs if STDIO not in (output, path)):
+            raise InputError(f"{output}: is what would be read; give another name")
+        if any(_same(output, other) for other in outputs[:i]):
+            raise InputError(f"{output}: would be written twice; give another name")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are those of one file; devices and pipes take whatever comes."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.isfile(one) and os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -57,24 +66,33 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     source = io.BytesIO(read_bytes(STDIO)) if str(path) == STDIO else path
     try:
-        with Image.open(source) as image:
+        with _opened(source) as image:
             deep = _deep_colour(image)
             if deep:  # Pillow keeps 8 bits of a colour sample, but lets us say which
                 image.tile = [_tile_of(tile, deep, high=True) for tile in image.tile]
             high = _upright(image)
             if not deep:
                 return _to_array(high)
-        with Image.open(source) as image:
+        with _opened(source) as image:
             image.tile = [_tile_of(tile, deep, high=False) for tile in image.tile]
             low = _upright(image)
         return np.asarray(high)[..., :3].astype(np.uint16) << 8 | np.asarray(low)[..., :3]
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError) as e:
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise InputError(f"{path}: more than {most} pixels, Pillow's limit; a raw dump (--raw) has none") from None
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as e:
         detail = "" if isinstance(e, UnidentifiedImageError) else f" ({e})"
         raise InputError(f"{path}: not a picture that Pillow can read{detail}") from None
     except OSError as e:
         raise InputError(f"{path}: {e.strerror or e}") from None
+
+
+def _opened(source: Any) -> ImageFile.ImageFile:
+    with warnings.catch_warnings():  # from half of Pillow's limit on
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -189,15 +207,22 @@ def _size(path: str) -> int:
         raise InputError(f"{path}: {e.strerror or e}") from None
 
 
-def png_bytes(picture: np.ndarray, text: dict[str, str] | None = None) -> bytes:
-    """A picture (uint8 or uint16) as PNG, with text chunks."""
+def png_bytes(picture: np.ndarray, text: dict[str, str] | None = None, colours: np.ndarray | None = None) -> bytes:
+    """A picture (uint8 or uint16) as PNG, with text chunks.
+
+    Args:
+        colours: uint8 (256, 3) in which to show the samples of a grey one, which stay what they are.
+    """
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
     if picture.dtype == np.uint16 and picture.ndim == 3:
         return _deep_colour_png(picture, info)
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", pnginfo=info)
+    image = Image.fromarray(picture)
+    if colours is not None:
+        image.putpalette(colours.tobytes())
+    image.save(out, "PNG", pnginfo=info)
     return out.getvalue()
 
 
@@ -240,28 +265,36 @@ def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> byte
         raise InputError(f"{path}: unknown picture format {suffix!r}; .png always works") from None
     except OSError as e:
         raise InputError(f"{path}: {e}; .png always works") from None
+    if picture.dtype == np.uint16:  # some formats cut it to 8 bits without a word
+        with Image.open(out) as written:
+            if not written.mode.startswith("I"):
+                raise InputError(f"{path}: {suffix} has 8 bits, the picture 16; .png and .tif have as many")
     return out.getvalue()
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Write a file whole or not at all ("-" is standard output). Raises InputError naming the file."""
+    """Write a file whole or not at all, and to what else there is, "-" (standard output), a device or a pipe, directly.
+
+    A link stays one. Raises InputError naming the file.
+    """
     if path == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target = Path(path)
+    target, temporary = Path(os.path.realpath(path)), None
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as e:
-        raise InputError(f"{path}: {e.strerror or e}") from None
-    try:
         with os.fdopen(handle, "wb") as f:
             f.write(data)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as e:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         raise InputError(f"{path}: {e.strerror or e}") from None
 
 

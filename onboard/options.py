@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -77,12 +79,18 @@ def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentP
         gc.freeze()  # what was imported stays: to look through it for garbage takes as long as a picture
     options = parser.parse_args(argv)
     try:
-        return command(options)
+        status = command(options)
+        sys.stdout.flush()
+        return status
     except OnboardError as e:
         say(f"{parser.prog}: {e}")
         return UNUSABLE
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_output()
+        return UNUSABLE
+    except OSError as e:  # of files it is told where they are opened
+        _drop_output()
+        say(f"{parser.prog}: {e.filename or 'standard output'}: {e.strerror or e}")
         return UNUSABLE
     except MemoryError:
         say(f"{parser.prog}: not enough memory for a picture of this size")
@@ -90,3 +98,9 @@ def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentP
     except KeyboardInterrupt:
         say(f"{parser.prog}: interrupted")
         return INTERRUPTED
+
+
+def _drop_output() -> None:
+    """Let what waits to be written to standard output go nowhere, or Python would try again when it ends."""
+    with contextlib.suppress(OSError):  # a test's has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

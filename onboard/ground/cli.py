@@ -8,19 +8,27 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from onboard.errors import InputError, NothingDecodableError
+import numpy as np
+
+from onboard.errors import InputError, NothingDecodableError, OnboardError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
 from onboard.ground.unframe import UNFRAMINGS, unframe
-from onboard.image_io import STDIO, check_output, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.image_io import STDIO, check_outputs, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, run, say
+from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, progress_bar, run, say
 from onboard.quality import psnr, ssim
 from onboard.wire import Colour, Description
+
+# Of the mask's values (FORMAT.md, 7.3): red where nothing came, then the lighter the more layers, white where lossless
+MASK_COLOURS = np.zeros((256, 3), np.uint8)
+MASK_COLOURS[0] = 190, 40, 40
+MASK_COLOURS[1:16] = [235, 245, 255] - 0.7 ** np.arange(15)[:, None] * [215, 205, 155]
+MASK_COLOURS[255] = 255
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
     parser.add_argument("--framing", choices=UNFRAMINGS, default="auto", help="how packets are framed (default auto)")
     parser.add_argument("--apid", type=int, metavar="N", help="CCSDS: take space packets of this APID only")
-    parser.add_argument("--mask", metavar="FILE", help="write what was received per 8x8 block as a PNG")
+    parser.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="write what was received per 8x8 block as a PNG: red nothing, the lighter the more layers",
+    )
     parser.add_argument(
         "--missing", metavar="MAP", help="write what to send again; as text when MAP ends in .hex or .b64 (base64)"
     )
@@ -70,6 +82,8 @@ def command(options: argparse.Namespace) -> int:
             raise InputError(f"{path}: too large to read") from None
         if options.verbose:
             say(f"{path}: {report.packets} packets, {report.corrupt} corrupt, {report.skipped_bytes} bytes skipped")
+    if options.json and STDIO in (options.output, options.missing, options.mask):
+        raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")
     plain = None
     if options.listen:
         options.inputs = options.inputs or [STDIO]
@@ -83,18 +97,22 @@ def command(options: argparse.Namespace) -> int:
             raise
         raise NothingDecodableError(f"{e}; space packets of other APIDs than {options.apid} were left out") from None
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
-    results = []
-    for description in found:
-        output = output_name(store, options, description, len(found) > 1 and description != plain)
-        decoded, result = one_picture(store, description, output, options)
+    outputs = [output_name(store, options, d, len(found) > 1 and d != plain) for d in found]
+    results, failed = [], 0
+    for description, output in zip(found, outputs, strict=True):
+        try:
+            decoded, result = one_picture(store, description, output, options)
+        except OnboardError as e:  # the other pictures are worth having
+            failed += 1
+            results.append({"picture_id": description.picture_id, "tag": description.tag, "error": str(e)})
+            say(f"ground-decode: {f'{name_of(description)}: ' if len(found) > 1 else ''}{e}")
+            continue
         whole &= decoded.complete
         results.append(result)
         if not (options.quiet or options.json):
             say(summary(result))
     sources = {name: vars(report) for name, report in store.sources.items()}
     if options.json:
-        if any(r["output"] == STDIO for r in results):
-            raise InputError("--json and a picture cannot both go to standard output: give a file with -o")
         print_json({"pictures": results, "sources": sources})
     elif not (whole or options.quiet):
         for name, r in sources.items():
@@ -103,13 +121,19 @@ def command(options: argparse.Namespace) -> int:
                     f"{name}: {r['packets']} packets used, {r['corrupt']} corrupt, {r['other_versions']} of another "
                     f"version, {r['skipped_bytes']} bytes skipped"
                 )
-    return OK if whole else PARTIAL
+    if failed == len(found):
+        return UNUSABLE
+    return OK if whole and not failed else PARTIAL
 
 
 def one_picture(
     store: Store, description: Description, output: str, options: argparse.Namespace
 ) -> tuple[Decoded, dict[str, Any]]:
-    check_output(output, options.inputs)
+    """Decode a picture and write all that was asked for, or nothing."""
+    several = len(store.pictures) > 1
+    missing, mask = (name and _with_id(name, description, several) for name in (options.missing, options.mask))
+    inputs = [*options.inputs, *options.model, options.neighbours, options.reference]
+    check_outputs([name for name in (output, missing, mask) if name], [name for name in inputs if name])
     began = perf_counter()
     progress = None if options.quiet else progress_bar("neural decoder")
     decoded = decode_picture(
@@ -128,21 +152,25 @@ def one_picture(
         "Software": "onboard-compress",
         "onboard:decoder": str(decoded.report["decoder"]),
         "onboard:received": f"{decoded.report['received']:.4f}",
-        "onboard:picture": f"{description.picture_id}/{description.tag:04x}",
+        "onboard:picture": name_of(description),
     }
     text |= {f"onboard:{k}": str(v) for k, v in decoded.report["extensions"].items()}
-    picture = encode_picture(output, decoded.image, text)
-    mask = png_bytes(decoded.mask, text) if options.mask else None
-    write_bytes(output, picture)
-    if options.missing:
+    files = {output: encode_picture(output, decoded.image, text)}
+    if missing:
         wanted = decoded.missing.pack(options.missing_limit)
         result["missing"], result["missing_bytes"] = map_text(wanted), len(wanted)
-        path = _with_id(options.missing, description, len(store.pictures) > 1)
-        form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(path).suffix)
-        write_bytes(path, wanted if form is None else f"{form}\n".encode())
-    if mask is not None:
-        write_bytes(_with_id(options.mask, description, len(store.pictures) > 1), mask)
+        form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(missing).suffix)
+        files[missing] = wanted if form is None else f"{form}\n".encode()
+    if mask:
+        files[mask] = png_bytes(decoded.mask, text, MASK_COLOURS)
+    for name, data in files.items():
+        write_bytes(name, data)
     return decoded, result
+
+
+def name_of(description: Description) -> str:
+    """A picture's id and the tag of its encoding."""
+    return f"{description.picture_id}/{description.tag:04x}"
 
 
 def output_name(store: Store, options: argparse.Namespace, description: Description, several: bool) -> str:
