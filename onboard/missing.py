@@ -69,7 +69,7 @@ class MissingMap:
         """Serialise. With a limit in bytes, the spans that are nearest to each other are joined until the map fits:
         it then asks for more than is missing. Raises InputError when even one span is too large."""
         spans = self.spans
-        if limit is not None and len(_pack(self, spans)) > limit:
+        if limit is not None and len(spans) > 1 and len(_pack(self, spans)) > limit:
             gaps = np.array([b[0] - a[1] for a, b in pairwise(spans)])
             order = np.argsort(gaps, kind="stable")
             low, high = 1, len(gaps)

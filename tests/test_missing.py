@@ -127,9 +127,14 @@ def test_a_limit_joins_spans_and_never_drops_a_missing_block(steps: list[int], l
     assert all(any(a <= begin and end <= b for a, b in wanted) for begin, end in made.spans)
 
 
-def test_a_limit_below_one_span_is_refused() -> None:
+def test_a_limit_below_one_span_or_none_is_refused() -> None:
     with pytest.raises(InputError, match="too small"):
         MissingMap(1, 2, ((5, 9), (400, 500))).pack(8)
+    for spans in ((), ((5, 9),)):
+        made = MissingMap(1, 2, spans)
+        assert made.pack(len(made.pack())) == made.pack()
+        with pytest.raises(InputError, match="too small"):
+            made.pack(5)
 
 
 @given(st.binary(max_size=40))

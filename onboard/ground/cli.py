@@ -105,7 +105,7 @@ def command(options: argparse.Namespace) -> int:
         except OnboardError as e:  # the other pictures are worth having
             failed += 1
             results.append({"picture_id": description.picture_id, "tag": description.tag, "error": str(e)})
-            say(f"ground-decode: {f'{name_of(description)}: ' if len(found) > 1 else ''}{e}")
+            say(f"ground-decode: {f'picture {name_of(description)}: ' if len(found) > 1 else ''}{e}")
             continue
         whole &= decoded.complete
         results.append(result)
