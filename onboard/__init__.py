@@ -12,28 +12,45 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onboard import expect as _expect
+from onboard.airtime import check_framing
 from onboard.arguments import (
+    BYTES,
     DEFAULT_BPP,
     budget_of,
-    check_id,
     check_quality,
+    expected_of,
     extensions_of,
+    id_of,
     interleave_log2_of,
+    joined,
     model_of,
+    models_of,
+    percentages_of,
+    protection_of,
+    regions_of,
     scale_log2_of,
+    whole,
     window_of,
 )
 from onboard.encoder import content_crc
 from onboard.erasure import Protection, spread
-from onboard.errors import BudgetError, InputError, NothingDecodableError, OnboardError
+from onboard.errors import (
+    BudgetError,
+    InputError,
+    ModelError,
+    NothingDecodableError,
+    OnboardError,
+    UnknownModelError,
+)
 from onboard.job import FINER_MARGIN, Job
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.model import Model, find_model
 from onboard.options import VERSION as __version__
 from onboard.planes import check_picture
-from onboard.scan import scan
+from onboard.scan import scan_usable
 from onboard.stream_parity import Group
 from onboard.wire import (
+    BLOCK,
     LOSSLESS_QUALITY,
     MAX_PACKET,
     MAX_QUALITY,
@@ -50,7 +67,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BPP",
     "MAX_PACKET",
+    "BudgetError",
+    "InputError",
+    "ModelError",
+    "NothingDecodableError",
     "OnboardError",
+    "UnknownModelError",
     "__version__",
     "compress",
     "compress_stream",
@@ -122,8 +144,11 @@ def compress(
 
     Raises:
         InputError: unusable picture or options. BudgetError: no stream is that small; it names the smallest.
+        ModelError: an unusable file of a model.
     """
     check_picture(picture)
+    packet_size = whole("packet size", packet_size, BYTES)
+    check_framing(packet_size, overhead := whole("overhead", overhead, BYTES), None)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
     check_quality(quality, LOSSLESS_QUALITY)
@@ -133,20 +158,18 @@ def compress(
         raise InputError("a lossless stream has the size that it needs: give no budget")
     if quality is None and not lossless:
         by_default = budget is None and bpp is None
-        budget = budget_of(picture, budget, bpp)
-    plan = _expect.plan(expect_loss, expect_burst)
+        budget = budget_of(picture.shape[0] * picture.shape[1], budget, bpp)
+    plan = _expect.plan(*expected_of(expect_loss, expect_burst))
     if interleave is None:
         interleave = plan.interleave if expect_loss else _expect.usual_interleave(budget, packet_size)
     interleave_log2 = interleave_log2_of(interleave)
-    for name, value in (("image id", image_id), ("tag", tag)):
-        if value is not None:
-            check_id(name, value)
+    tag = None if tag is None else id_of("tag", tag)
     if scale is None and not lossless:
         scale = 1 if quality is not None else "auto"
     known = model_of(model)
     content = content_crc(picture)
     base = Description(
-        picture_id=content & 0xFFFF if image_id is None else image_id,
+        picture_id=content & 0xFFFF if image_id is None else id_of("image id", image_id),
         tag=0,
         model_id=known.model_id,
         width=picture.shape[1],
@@ -156,7 +179,7 @@ def compress(
         window=window_of(picture, window, curve, no_data),
     )
     extensions = extensions_of(source_id, capture_time_ms, metadata)
-    protection = Protection.percent(*parity) if isinstance(parity, tuple) else parity or plan.protection
+    protection = protection_of(parity, plan.protection)
     order = order or plan.order
     if order not in ("layers", "spread"):
         raise InputError(f"order {order!r}: must be layers or spread")
@@ -167,7 +190,7 @@ def compress(
     job = Job(picture, base, known, packet_size, extensions, tag, protection, overhead, margin)
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
-    fixed = None if scale in (None, "auto") else scale_log2_of(int(scale))
+    fixed = None if scale is None or scale == "auto" else scale_log2_of(scale)
     if lossless:
         from onboard import progressive
 
@@ -194,7 +217,7 @@ def compress(
 
 def refine(
     picture: np.ndarray,
-    base: bytes,
+    base: bytes | Iterable[bytes],
     *,
     budget: int | None = None,
     bpp: float | None = None,
@@ -210,7 +233,7 @@ def refine(
 
     Args:
         picture: the picture that the base was made of; an array or a memory map of which only the regions are read.
-        base: all packets that have been sent of it.
+        base: all packets that have been sent of it: one run of bytes or several.
         budget: most bytes of the additional packets.
         bpp: the same in bits per pixel of what is asked for.
         regions: (x, y, width, height) in samples; the whole picture by default.
@@ -222,14 +245,14 @@ def refine(
 
     Raises:
         InputError: unusable picture, base or options. BudgetError: no refinement is that small.
+        NothingDecodableError: no packet in the base. UnknownModelError, ModelError: nor the model that it names.
     """
     from onboard.decoder import Decoding
     from onboard.request import Request
 
     check_picture(picture)
-    packets, report = scan(base)
-    if not packets:
-        raise NothingDecodableError(f"no usable packet in {len(base)} bytes, {report.corrupt} corrupt")
+    packet_size = whole("packet size", packet_size, BYTES)
+    packets = scan_usable(joined(base))[0]
     d = packets[0].description
     if any(p.description != d for p in packets):
         raise InputError("the base has packets of several pictures")
@@ -238,17 +261,15 @@ def refine(
     )
     decoding.add(packets)
     extensions = extensions_of(source_id, capture_time_ms, metadata)
-    request = Request(picture, decoding, decoding.planes[0].usual_index(), regions, packet_size, extensions)
+    request = Request(picture, decoding, decoding.planes[0].usual_index(), regions_of(regions), packet_size, extensions)
     if lossless:
         if budget is not None or bpp is not None:
             raise InputError("a lossless stream has the size that it needs: give no budget")
         return b"".join(request.lossless())
     if (budget is None) == (bpp is None):
         raise InputError("a refinement needs a budget or bits per pixel, or must be lossless")
-    if budget is None:
-        assert bpp is not None
-        budget = int(bpp * 8 * request.wanted().sum())
-    return b"".join(request.refine(budget))
+    pixels = BLOCK * BLOCK * int(request.wanted().sum())
+    return b"".join(request.refine(budget_of(pixels, budget, bpp)))
 
 
 def compress_stream(
@@ -283,7 +304,7 @@ def compress_stream(
             that is still to come.
 
     Raises:
-        InputError: unusable picture or options.
+        InputError: unusable picture or options. ModelError: an unusable file of a model.
     """
     from onboard.stream import stream
 
@@ -291,12 +312,12 @@ def compress_stream(
     if (budget is None) == (quality is None):
         raise InputError("a stream needs a budget or a quality, and not both")
     check_quality(quality, MAX_QUALITY)
-    plan = _expect.stream_plan(expect_loss, expect_burst)
-    groups = Group.percent(parity[0]), Group.percent(parity[1])
+    plan = _expect.stream_plan(*expected_of(expect_loss, expect_burst))
+    first, rest = percentages_of(parity)
     known = model_of(model)
     description = Description(
-        picture_id=check_id("image id", image_id),
-        tag=check_id("tag", tag),
+        picture_id=id_of("image id", image_id),
+        tag=id_of("tag", tag),
         model_id=known.model_id,
         width=picture.shape[1],
         height=picture.shape[0],
@@ -304,8 +325,15 @@ def compress_stream(
         interleave_log2=interleave_log2_of(interleave or plan.interleave),
         colour=Colour.GREY if gray or picture.ndim == 2 else Colour.YCBCR420,
     )
-    index = 0 if quality is None else index_of(quality)
-    return stream(picture, description, known, packet_size=packet_size, index=index, quota=budget, groups=groups)
+    return stream(
+        picture,
+        description,
+        known,
+        packet_size=whole("packet size", packet_size, BYTES),
+        index=0 if quality is None else index_of(quality),
+        quota=None if budget is None else whole("budget", budget, BYTES),
+        groups=(Group.percent(first), Group.percent(rest)),
+    )
 
 
 def decompress(
@@ -313,7 +341,7 @@ def decompress(
     *,
     enhance: str = "auto",
     max_pixels: int | None = None,
-    models: Iterable[Model | str | PathLike[str]] = (),
+    models: Model | str | PathLike[str] | Iterable[Model | str | PathLike[str]] = (),
 ) -> Decoded:
     """The best picture that packets allow.
 
@@ -322,29 +350,32 @@ def decompress(
         enhance: "plain" (the normative decoder), "linear" (neighbour-aware), "small" (neural, needs LiteRT), or "auto":
             small where it can be run, else linear, else plain; the report says which and why.
         max_pixels: refuse pictures of more pixels; 2^28 by default.
-        models: models, or their files, to know beside the shipped ones.
+        models: a model or several, or their files, to know beside the shipped ones.
 
     Returns:
         Decoded with `image`, `mask` and `report`.
 
     Raises:
-        NothingDecodableError, UnknownModelError, InputError (several pictures in the data: see onboard.ground).
+        NothingDecodableError, UnknownModelError, ModelError, InputError (also for packets of several pictures: see
+        onboard.ground).
     """
     from onboard import ground
 
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=[model_of(m) for m in models])
+    if max_pixels is not None:
+        max_pixels = whole("max_pixels", max_pixels, "a whole number")
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models_of(models))
 
 
-def describe(data: bytes) -> dict[str, Any]:
-    """What a run of packets says of itself, without decoding it: sizes, ids, scale and quality, ready for JSON.
+def describe(data: bytes | Iterable[bytes]) -> dict[str, Any]:
+    """What packets say of themselves, without decoding them: sizes, ids, scale and quality, ready for JSON.
 
-    `refinements` are the layers above the preview: 2 to 14, and 15 which is lossless. `quality` is the preview's.
+    They are given as one run of bytes or several. `refinements` are the layers above the preview: 2 to 14, and 15 which
+    is lossless. `quality` is the preview's.
 
-    Raises NothingDecodableError.
+    Raises NothingDecodableError, InputError.
     """
-    packets, report = scan(data)
-    if not packets:
-        raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
+    data = joined(data)
+    packets, report = scan_usable(data)
     d = packets[0].description
     layers: dict[str, int] = {}
     for p in packets:

@@ -144,13 +144,14 @@ def output_name(path: str, options: argparse.Namespace) -> str:
 def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
     began = perf_counter()
     kept = kept_stream(path) if options.resend else None
-    picture = None
+    picture: np.ndarray | None = None
+    if options.refine:
+        picture = open_picture(path, options)
+        data, result = refine_picture(picture, path, packet_size(options), options)
+        return finish(picture, data, {**result, "output": output}, options)
     try:
         if kept is None:
-            picture = read_raw(path, options.raw) if options.raw else read_picture(path)
-            if options.refine:
-                data, result = refine_picture(picture, path, packet_size(options), options)
-                return finish(picture, data, {**result, "output": output}, options)
+            picture = open_picture(path, options)
             began = perf_counter()
             data = stream(picture, options) if options.stream else coded(picture, options)
         else:
@@ -164,6 +165,10 @@ def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str
     if picture is not None:
         result["ratio"] = round(picture.nbytes / len(data), 1)
     return finish(picture, data, result, options)
+
+
+def open_picture(path: str, options: argparse.Namespace) -> np.ndarray:
+    return read_raw(path, options.raw) if options.raw else read_picture(path)
 
 
 def finish(

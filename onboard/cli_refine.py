@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onboard import describe, refine
-from onboard.errors import InputError
+from onboard.errors import InputError, NothingDecodableError, OnboardError, UnknownModelError
 from onboard.image_io import read_bytes
 
 SUFFIX = ".refine.obp"
@@ -58,7 +58,7 @@ def check_options(options: argparse.Namespace) -> None:
 def refine_picture(
     picture: np.ndarray, path: str, packet_size: int, options: argparse.Namespace
 ) -> tuple[bytes, dict[str, Any]]:
-    """Additional packets of one picture and what to report of them."""
+    """Additional packets of one picture and what to report of them. Errors name the picture, or else the base."""
     base = b"".join(read_bytes(name) for name in options.base)
     began = perf_counter()
     try:
@@ -75,7 +75,9 @@ def refine_picture(
             metadata=options.metadata,
             model=options.model,
         )
-    except InputError as e:
+    except (NothingDecodableError, UnknownModelError) as e:
+        raise InputError(f"{', '.join(options.base)}: {e}") from None
+    except OnboardError as e:
         raise InputError(f"{path}: {e}") from None
     if not data:
         raise InputError(f"{path}: all that is asked for has been sent")

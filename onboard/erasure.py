@@ -113,7 +113,7 @@ class Protection:
 
     def __post_init__(self) -> None:
         if not all(0 <= s <= 10 for s in self.slope):
-            raise InputError(f"parity {self.slope}: must be 0 to 1000 percent")
+            raise InputError(f"parity {' and '.join(f'{100 * s:g}' for s in self.slope)}: must be 0 to 1000 percent")
 
     @classmethod
     def percent(cls, first: float, rest: float) -> Protection:

@@ -85,8 +85,10 @@ def usual_interleave(budget: int | None, packet_size: int) -> Literal[1, 2, 4]:
 
 def plan(loss: float, burst: float = 1.0) -> Plan:
     """What to send when packets get lost at this rate, in bursts of this mean length. Raises InputError."""
-    if not (0 <= loss <= MAX_LOSS and burst >= 1):
-        raise InputError(f"expected loss {loss} in bursts of {burst}: must be 0 to {MAX_LOSS}, and 1 or more")
+    if not 0 <= loss <= MAX_LOSS:
+        raise InputError(f"expected loss {loss:g}: must be a fraction, 0 to {MAX_LOSS}; 50 % is 0.5")
+    if not burst >= 1:
+        raise InputError(f"expected bursts of {burst:g} packets: must be 1 or more, 1 where losses come one by one")
     table = BURSTS if burst >= BURST_FROM else SINGLE
     row = next((r for r in table if loss <= r.loss), table[-1])
     return Plan(row.interleave, protection(loss, burst, row.margin), row.order)

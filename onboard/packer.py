@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from onboard.errors import InputError
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
+    MAX_PACKET,
+    MIN_PACKET,
     Description,
     Extension,
     Packet,
@@ -17,11 +20,25 @@ from onboard.wire import (
 )
 
 LENGTH_FIELD = 2  # bytes, of a section that is not its packet's last
+LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a packet that already has one
 
 
+def check_packet_size(
+    packet_size: int, description: Description, extensions: tuple[Extension, ...], reserve: tuple[int, int]
+) -> None:
+    """Raise InputError unless packets of this size may be sent and hold sections behind such a header.
+
+    Args:
+        reserve: bytes left free in packets that begin with layer 0, and above.
+    """
+    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+
+
 class Packer:
-    """Fills packets of at most `size` bytes with sections, in order."""
+    """Fills packets of at most `size` bytes with sections, in order; see check_packet_size for the sizes there are."""
 
     def __init__(
         self,
@@ -31,6 +48,7 @@ class Packer:
         extensions: tuple[Extension, ...],
         reserve: tuple[int, int] = (0, 0),
     ) -> None:
+        check_packet_size(packet_size, description, extensions, reserve)
         self._overhead = header_size(description, extensions) + CRC.size
         self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)

@@ -38,7 +38,12 @@ class Phase:
 
 
 def check_picture(picture: np.ndarray) -> None:
-    """Raise InputError unless the array is uint8 or uint16, (height, width[, 3]), 1 to 65535 a side."""
+    """Raise InputError unless this is an array, uint8 or uint16, (height, width[, 3]), 1 to 65535 a side."""
+    if not isinstance(picture, np.ndarray):
+        raise InputError(
+            f"picture of type {type(picture).__name__}: must be a numpy array of uint8 or uint16; "
+            'np.asarray(image.convert("RGB")) makes one of a Pillow image'
+        )
     if picture.dtype not in (np.uint8, np.uint16):
         raise InputError(f"picture of dtype {picture.dtype}: must be uint8 or uint16")
     if not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):

@@ -51,7 +51,9 @@ class Request:
         if d.colour != Colour.GREY and self.picture.ndim == 2:
             raise InputError("the picture is grey, what was sent has colour")
         for x, y, width, height in self.regions:
-            if not (0 <= x < d.width and 0 <= y < d.height and width > 0 and height > 0):
+            if width < 1 or height < 1:
+                raise InputError(f"region {x},{y},{width},{height} is empty: width and height must be at least 1")
+            if not (0 <= x < d.width and 0 <= y < d.height):
                 raise InputError(f"region {x},{y},{width},{height} lies outside the picture of {d.width}x{d.height}")
 
     def wanted(self) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onboard.errors import PacketError, VersionError
+from onboard.errors import NothingDecodableError, PacketError, VersionError
 from onboard.wire import CRC, HEADER, LENGTH, MAGIC, Packet, unpack
 
 
@@ -59,6 +59,14 @@ def scan(data: bytes) -> tuple[list[Packet], ScanReport]:
         report.skipped_bytes += end - at
         at = end
     report.packets = len(packets)
+    return packets, report
+
+
+def scan_usable(data: bytes) -> tuple[list[Packet], ScanReport]:
+    """The same of data that must hold a packet. Raises NothingDecodableError."""
+    packets, report = scan(data)
+    if not packets:
+        raise NothingDecodableError(f"no usable packet in {len(data)} bytes, {report.corrupt} corrupt")
     return packets, report
 
 

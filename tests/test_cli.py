@@ -212,6 +212,8 @@ def test_neither_command_writes_over_what_it_reads(png: Path, capsys: pytest.Cap
         (["--expect-burst", "4"], "--expect-burst goes with --expect-loss"),
         (["--metadata", "x" * 300], "metadata of 300 bytes: must be at most 255"),
         (["--curve", "sqrt"], "for pictures of 16 bits"),
+        (["--expect-loss", "50"], "expected loss 50: must be a fraction, 0 to 0.9; 50 % is 0.5"),
+        (["--metadata", "\udcff"], r"metadata '\udcff': must be valid text"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused_in_words(
@@ -220,6 +222,46 @@ def test_options_that_cannot_be_met_are_refused_in_words(
     assert compress([str(png), *options]) == 2
     said = capsys.readouterr().err
     assert complaint in said and said.count("\n") == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--packet", "10"], "in.png: packet size 10: must be 48 to 65535 bytes"),
+        (["--packet", "40"], "in.png: packet size 40: must be 48 to 65535 bytes"),
+        (["--packet", "200000"], "in.png: packet size 200000: must be 48 to 65535 bytes"),
+        (["--packet", "200", "--metadata", "x" * 190], "in.png: packet size 200: must be 236 to 65535 bytes"),
+        (["--roi", "0,0,0,0"], "in.png: region 0,0,0,0 is empty: width and height must be at least 1"),
+    ],
+)
+def test_a_refinement_that_cannot_be_made_is_refused_in_words(
+    png: Path, options: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = png.with_suffix(".obp")
+    assert compress(["-q", str(png), "--quality", "40", "-o", str(base)]) == 0
+    assert compress([str(png), "--refine", "--base", str(base), "--budget", "2k", *options]) == 2
+    assert complaint in one_line(capsys)
+    assert not Path(f"{png}.refine.obp").exists()
+
+
+def test_a_base_without_packets_is_named_and_not_the_picture(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = png.with_name("other.png")
+    other.write_bytes(png.read_bytes())
+    assert compress([str(png), "--refine", "--base", str(other), "--budget", "2k"]) == 2
+    assert one_line(capsys).startswith(f"onboard-compress: {other}: no usable packet in ")
+
+
+def test_a_file_that_holds_no_matrices_is_refused_in_words_of_ours(
+    png: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = png.with_name("array.npy")
+    np.save(array, np.zeros(3))
+    assert compress(["-q", str(png), "--quality", "40"]) == 0
+    for wrong in (png, array):
+        assert decode([f"{png}.obp", "--neighbours", str(wrong)]) == 2
+        said = one_line(capsys)
+        assert "as `onboard-train neighbours` makes it" in said and "pickle" not in said
 
 
 def test_an_exact_picture_has_no_psnr_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -63,8 +64,8 @@ def parse_neighbours(data: bytes) -> Neighbours:
         with np.load(io.BytesIO(data), allow_pickle=False) as f:
             own, doubled = (np.ascontiguousarray(f[n] * f[n + "_scale"]) for n in ("own", "doubled"))
             return Neighbours(int(f["model_id"]), f["indices"].astype(int), own, doubled)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise ModelError(f"neighbour artefact is corrupt: {e}") from None
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ModelError("neighbours: not a whole file of matrices, as `onboard-train neighbours` makes it") from None
 
 
 def find_neighbours(model_id: int, given: Neighbours | None = None) -> Neighbours | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onboard.arguments import joined
 from onboard.decoder import Decoding
 from onboard.errors import InputError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
@@ -223,7 +224,7 @@ def decode_one(
 ) -> Decoded:
     """The one picture in the data; see onboard.decompress."""
     store = Store({m.model_id: m for m in models})
-    store.add(bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data))
+    store.add(joined(data))
     found = store.descriptions()
     if len(found) > 1:
         ids = ", ".join(f"{d.picture_id}/{d.tag:04x}" for d in found)
