@@ -261,7 +261,7 @@ def test_a_file_that_holds_no_matrices_is_refused_in_words_of_ours(
     for wrong in (png, array):
         assert decode([f"{png}.obp", "--neighbours", str(wrong)]) == 2
         said = one_line(capsys)
-        assert "as `onboard-train neighbours` makes it" in said and "pickle" not in said
+        assert f"{wrong}: not a whole file of matrices, as `onboard-train neighbours` makes it" in said
 
 
 def test_an_exact_picture_has_no_psnr_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

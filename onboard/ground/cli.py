@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onboard.errors import InputError, NothingDecodableError, OnboardError
+from onboard.errors import InputError, ModelError, NothingDecodableError, OnboardError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
@@ -72,7 +72,10 @@ def command(options: argparse.Namespace) -> int:
     models = [load_model(path) for path in options.model]
     store = Store({m.model_id: m for m in models})
     if options.neighbours:
-        store.neighbours = parse_neighbours(read_bytes(options.neighbours))
+        try:
+            store.neighbours = parse_neighbours(read_bytes(options.neighbours))
+        except ModelError as e:
+            raise ModelError(f"{options.neighbours}: {e}") from None
     if not (options.inputs or options.listen):
         raise InputError("no packets given: ground-decode IN, or --listen URL; --help lists the options")
     for path in options.inputs:

@@ -63,9 +63,13 @@ def parse_neighbours(data: bytes) -> Neighbours:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as f:
             own, doubled = (np.ascontiguousarray(f[n] * f[n + "_scale"]) for n in ("own", "doubled"))
-            return Neighbours(int(f["model_id"]), f["indices"].astype(int), own, doubled)
+            indices = f["indices"].astype(int)
+            for weights, side in ((own, BLOCK), (doubled, 2 * BLOCK)):
+                if weights.shape != (len(indices), CLASSES, FEATURES, side * side):
+                    raise ValueError("matrices of another shape")
+            return Neighbours(int(f["model_id"]), indices, own, doubled)
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise ModelError("neighbours: not a whole file of matrices, as `onboard-train neighbours` makes it") from None
+        raise ModelError("not a whole file of matrices, as `onboard-train neighbours` makes it") from None
 
 
 def find_neighbours(model_id: int, given: Neighbours | None = None) -> Neighbours | None:
