@@ -20,24 +20,20 @@ from onboard.kernels.fingerprint import fingerprint
 from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
-from onboard.packer import Packer
+from onboard.packer import Packer, check_size
 from onboard.planes import block_grid, phases, plane_count, raster_grid, strips
 from onboard.wire import (
-    CRC,
     LAYER_FIRST,
     LAYER_REST,
     MAX_PACKET,
-    MIN_PACKET,
     QUAD,
     Description,
     Extension,
     Packet,
     Section,
-    header_size,
     pack,
 )
 
-LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 CRC_ROWS = 1024  # of the picture that content_crc looks at together; a multiple of 16
 
 
@@ -180,7 +176,7 @@ class Encoding:
     ) -> list[Packet]:
         """The source packets of packets(), with room for what erasure packets need but without them."""
         reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
-        _check_packet_size(self.description, packet_size, extensions, reserve)
+        check_size(self.description, packet_size, extensions, reserve)
         if tag is None:
             tag = self._derive_tag(index, effort, packet_size, protection)
         description = replace(self.description, tag=tag)
@@ -242,14 +238,6 @@ def quantise(plane: PlaneLatents, model: Model, index: int, effort: Effort, numb
         add_prediction(dequantised, candidate, plane.columns, model.prediction_matrix, rest)
         quantise_rest(plane.latents, candidate, steps, model.dead_zone, effort.price, rest, group)
     return PlaneSymbols(plane.rows, plane.columns, first, group, rest)
-
-
-def _check_packet_size(
-    description: Description, packet_size: int, extensions: tuple[Extension, ...], reserve: tuple[int, int]
-) -> None:
-    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
-    if not least <= packet_size <= MAX_PACKET:
-        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
 
 
 def _sections(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from onboard.errors import InputError
 from onboard.wire import (
     CRC,
     LAYER_FIRST,
+    MAX_PACKET,
+    MIN_PACKET,
     Description,
     Extension,
     Packet,
@@ -17,11 +20,26 @@ from onboard.wire import (
 )
 
 LENGTH_FIELD = 2  # bytes, of a section that is not its packet's last
+LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48 - 17 - 5 - 4
 LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a packet that already has one
 
 
+def least_size(description: Description, extensions: tuple[Extension, ...], reserve: tuple[int, int] = (0, 0)) -> int:
+    """The smallest packet size in bytes with which every block finds room."""
+    return max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
+
+
+def check_size(
+    description: Description, packet_size: int, extensions: tuple[Extension, ...], reserve: tuple[int, int]
+) -> None:
+    """Raise InputError for a packet size that is too small or too large."""
+    least = least_size(description, extensions, reserve)
+    if not least <= packet_size <= MAX_PACKET:
+        raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
+
+
 class Packer:
-    """Fills packets of at most `size` bytes with sections, in order."""
+    """Fills packets of at most `size` bytes with sections, in order. Raises InputError for a size out of range."""
 
     def __init__(
         self,
@@ -31,6 +49,7 @@ class Packer:
         extensions: tuple[Extension, ...],
         reserve: tuple[int, int] = (0, 0),
     ) -> None:
+        check_size(description, packet_size, extensions, reserve)
         self._overhead = header_size(description, extensions) + CRC.size
         self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)
