@@ -13,13 +13,13 @@ from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
-from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, check_output, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
 from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, run, say
 from onboard.quality import psnr, ssim
+from onboard.unframe import UNFRAMINGS, unframe
 from onboard.wire import Colour, Description
 
 
