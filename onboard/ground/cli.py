@@ -17,7 +17,7 @@ from onboard.image_io import STDIO, check_output, encode_picture, png_bytes, rea
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, run, say
+from onboard.options import OK, PARTIAL, add_talk, byte_size, print_json, progress_bar, refuse, run, say
 from onboard.quality import psnr, ssim
 from onboard.unframe import UNFRAMINGS, unframe
 from onboard.wire import Colour, Description
@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(options: argparse.Namespace) -> int:
+    check_options(options)
     models = [load_model(path) for path in options.model]
     store = Store({m.model_id: m for m in models})
     if options.neighbours:
@@ -104,6 +105,18 @@ def command(options: argparse.Namespace) -> int:
                     f"version, {r['skipped_bytes']} bytes skipped"
                 )
     return OK if whole else PARTIAL
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise InputError for options that would have no effect."""
+    if not options.listen:
+        refuse(options, ("live", "every", "idle"), "goes with --listen")
+    elif not options.live:
+        refuse(options, ("every",), "goes with --live")
+    if not options.missing:
+        refuse(options, ("missing_limit",), "goes with --missing")
+    if options.framing in ("none", "kiss"):
+        refuse(options, ("apid",), "goes with --framing ccsds or auto")
 
 
 def one_picture(
