@@ -10,9 +10,10 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from pathlib import Path
 
 from onboard.errors import InputError, PacketError
+from onboard.image_io import STDIO, check_outputs, read_bytes, write_bytes
+from onboard.unframe import unframe
 from onboard.wire import unpack
 
 
@@ -148,8 +149,8 @@ def split(data: bytes) -> list[bytes]:
 
 def add_link(parser: argparse.ArgumentParser) -> None:
     """Options of `firmware-sim link`."""
-    parser.add_argument("stream", metavar="IN", help="packets, as onboard-compress writes them")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="what arrives")
+    parser.add_argument("stream", metavar="IN", help='packets, as onboard-compress writes them; "-" is standard input')
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="what arrives, without frames")
     parser.add_argument("--loss", type=float, default=0.0, metavar="P", help="fraction of packets lost, 0 to 1")
     parser.add_argument("--burst", type=float, metavar="N", help="mean number of packets lost in a row")
     parser.add_argument("--good-loss", type=float, default=0.0, metavar="P", help="with --burst: loss between bursts")
@@ -183,7 +184,10 @@ def read_pass(text: str) -> Pass:
 
 
 def link_command(options: argparse.Namespace) -> dict[str, int]:
-    """Send a file over the link that the options describe; returns counts."""
+    """Send a file over the link that the options describe; returns counts. Raises InputError."""
+    if options.json and options.output == STDIO:
+        raise InputError("--json and packets cannot both go to standard output: give a file with -o")
+    check_outputs([options.output], [options.stream])
     link = Link(
         options.loss,
         options.burst,
@@ -196,12 +200,12 @@ def link_command(options: argparse.Namespace) -> dict[str, int]:
         tuple(options.contact) if options.contact else None,
         options.overhead,
     )
-    try:
-        packets = split(Path(options.stream).read_bytes())
-        arrived = link.transmit(packets, options.seed)
-        Path(options.output).write_bytes(b"".join(arrived))
-    except OSError as e:
-        raise InputError(f"{e.filename}: {e.strerror}") from None
+    stream = read_bytes(options.stream)
+    packets = split(unframe(stream))
+    if stream and not packets:
+        raise InputError(f"{options.stream}: no packets in it; give what onboard-compress wrote")
+    arrived = link.transmit(packets, options.seed)
+    write_bytes(options.output, b"".join(arrived))
     intact = set(packets)
     return {
         "packets": len(packets),

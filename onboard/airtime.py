@@ -58,10 +58,17 @@ RADIOS = {
 }
 
 
+def check_bitrate(bitrate: float) -> None:
+    """Raise InputError for bits per second that no radio has."""
+    if not 0 < bitrate < 1e12:
+        raise InputError(f"bit rate {bitrate:g}: must be more than 0 bits per second")
+
+
 def airtime_bytes(bitrate: float, seconds: float) -> int:
     """Whole bytes that a bit rate carries in some seconds. Raises InputError."""
-    if not (0 < bitrate < 1e12 and 0 < seconds < 1e9):
-        raise InputError(f"{bitrate} bits per second for {seconds} s: both must be more than 0")
+    check_bitrate(bitrate)
+    if not 0 < seconds < 1e9:
+        raise InputError(f"{seconds:g} seconds on the air: must be more than 0")
     found = int(bitrate * seconds / 8 + 1e-6)
     if found < HEADER.size:
         raise InputError(f"{bitrate} bits per second for {seconds} s carry {found} bytes: less than a packet")

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from onboard import DEFAULT_BPP, compress, compress_stream, decompress, describe, refine
+from onboard import DEFAULT_BPP, MAX_PACKET, compress, compress_stream, decompress, describe, refine
 from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
-from onboard.cli_refine import add_refine, check_options, contents, refine_picture
+from onboard.cli_refine import add_refine, check_options, contents, refine_picture, sent_before
 from onboard.errors import InputError, OnboardError
 from onboard.image_io import STDIO, check_outputs, encode_picture, read_bytes, read_picture, read_raw, write_bytes
-from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, run, say
+from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, refuse, run, say
 from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, check_link, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
@@ -24,6 +24,7 @@ NOT_IN_A_STREAM = (
     "bpp",
     "lossless",
     "window",
+    "curve",
     "no_data",
     "source_id",
     "time",
@@ -32,6 +33,7 @@ NOT_IN_A_STREAM = (
     "seconds",
     "overhead",
 )
+NOTHING = {"bytes": 0, "packets": 0}  # what describe() says of a stream, where there was nothing left to send
 SCALES = ["auto", *(str(1 << i) for i in range(8))]
 
 
@@ -51,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--quality", type=float, metavar="Q", help="0 (coarsest) to 100 (finest preview) to 200 (lossless)"
     )
     parser.add_argument("--scale", choices=SCALES, help="code at 1/N of the size; auto with a size, else 1")
-    parser.add_argument("--packet", type=byte_size, metavar="N", help="most bytes of a packet (default 65535)")
+    parser.add_argument("--packet", type=byte_size, metavar="N", help=f"most bytes of a packet (default {MAX_PACKET})")
     parser.add_argument(
         "--interleave",
         type=int,
@@ -117,7 +119,7 @@ def command(options: argparse.Namespace) -> int:
         results.append(result)
         if not (options.quiet or options.json):
             say(summary(result))
-            if options.verbose or "seconds_on_air" in result:
+            if result["packets"] and (options.verbose or "seconds_on_air" in result):
                 say(link_summary(result))
     if options.json and options.pictures:
         print_json(results)
@@ -142,43 +144,41 @@ def output_name(path: str, options: argparse.Namespace) -> str:
 
 
 def one_picture(path: str, output: str, options: argparse.Namespace) -> dict[str, Any]:
-    began = perf_counter()
-    kept = kept_stream(path) if options.resend else None
-    picture: np.ndarray | None = None
-    if options.refine:
-        picture = open_picture(path, options)
-        data, result = refine_picture(picture, path, packet_size(options), options)
-        return finish(picture, data, {**result, "output": output}, options)
+    began, picture = perf_counter(), None
+    sent = sent_before(options)  # before the picture, so that its errors name the base
+    refinement: dict[str, Any] = {}
     try:
-        if kept is None:
-            picture = open_picture(path, options)
-            began = perf_counter()
-            data = stream(picture, options) if options.stream else coded(picture, options)
-        else:
+        read = read_bytes(path) if options.resend and not options.raw else None
+        kept = None if read is None else kept_stream(read, options)
+        if kept is not None:
             data = kept
+        else:
+            picture = read_raw(path, options.raw) if options.raw else read_picture(path, read)
+            began = perf_counter()
+            if options.refine:
+                data, refinement = refine_picture(picture, sent, packet_size(options), options)
+            else:
+                data = stream(picture, options) if options.stream else coded(picture, options)
         if options.resend:
             data = send_again(data, options)
     except OnboardError as e:
         raise InputError(str(e) if str(e).startswith(path) else f"{path}: {e}") from None
     took = perf_counter() - began
-    result = {"input": path, "output": output, **describe(data), **on_air(data, options), "seconds": round(took, 4)}
-    if picture is not None:
+    found = describe(data) if data else NOTHING
+    result = {"input": path, "output": output, **found, **on_air(data, options), "seconds": round(took, 4)}
+    result |= refinement
+    if picture is not None and data:
         result["ratio"] = round(picture.nbytes / len(data), 1)
-    return finish(picture, data, result, options)
-
-
-def open_picture(path: str, options: argparse.Namespace) -> np.ndarray:
-    return read_raw(path, options.raw) if options.raw else read_picture(path)
+    return finish(picture, sent, data, result, options)
 
 
 def finish(
-    picture: np.ndarray | None, data: bytes, result: dict[str, Any], options: argparse.Namespace
+    picture: np.ndarray | None, sent: bytes, data: bytes, result: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Check what was made, if asked for, and write it."""
-    if options.check and picture is not None:
-        sent = b"".join(read_bytes(name) for name in options.base)
+    """Check what was made, behind what had been sent before, if asked for, and write it."""
+    if options.check and picture is not None and (sent or data):
         decoded = decompress(sent + data, models=[options.model] if options.model else ())
-        grey = result["colour"] == "grey"
+        grey = decoded.report["colour"] == "grey"
         result["decoder"] = decoded.report["decoder"]
         result["psnr"] = round(psnr(picture, decoded.image, grey), 3)
         result["ssim"] = round(ssim(picture, decoded.image, grey), 4)
@@ -212,9 +212,9 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
 
 def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
     """The picture in one pass. Options that a stream does not have are refused, not ignored."""
-    given = [name for name in NOT_IN_A_STREAM if getattr(options, name) not in (None, False)]
-    if given or options.scale == "auto":
-        raise InputError(f"--stream does not go with --{(given or ['scale auto'])[0].replace('_', '-')}")
+    refuse(options, NOT_IN_A_STREAM, "does not go with --stream")
+    if options.scale == "auto":
+        raise InputError("--scale auto does not go with --stream")
     packets = compress_stream(
         picture,
         budget=options.budget,
@@ -234,6 +234,8 @@ def stream(picture: np.ndarray, options: argparse.Namespace) -> bytes:
 
 
 def summary(r: dict[str, Any]) -> str:
+    if not r["packets"]:
+        return f"{r['output']}: empty, nothing left to send"
     ratio = f"1:{r['ratio']:.0f}, " if "ratio" in r else ""
     text = (
         f"{r['output']}: {r['bytes']} bytes in {r['packets']} packet{'s'[: r['packets'] > 1]}, {r['bpp']:.4f} bpp, "

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from onboard import describe, refine
-from onboard.errors import InputError, NothingDecodableError, OnboardError, UnknownModelError
+from onboard.errors import InputError, NothingDecodableError
 from onboard.image_io import read_bytes
+from onboard.options import OF_A_PREVIEW, refuse
+from onboard.unframe import unframe
 
 SUFFIX = ".refine.obp"
 LOSSLESS = 15  # the layer
@@ -22,7 +23,11 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
     """The options of refinements."""
     group = parser.add_argument_group("refinement")
     group.add_argument("--lossless", action="store_true", help="every sample exactly, behind a preview")
-    group.add_argument("--refine", action="store_true", help="write only what is missing from --base, for a budget")
+    group.add_argument(
+        "--refine",
+        action="store_true",
+        help="write only what is missing from --base, for a budget; where nothing is, OUT is empty",
+    )
     group.add_argument("--base", action="append", default=[], metavar="FILE", help="packets that have been sent")
     group.add_argument(
         "--roi", action="append", type=region, default=[], metavar="X,Y,W,H", help="refine this region only; repeatable"
@@ -48,50 +53,52 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--refine takes one picture")
     if not options.base:
         raise InputError("--refine needs --base FILE, what has been sent of the picture")
-    for name in ("parity", "order", "seconds", "overhead", "expect_loss"):
-        if getattr(options, name):
-            raise InputError(f"--{name.replace('_', '-')} is for previews, not for --refine")
+    refuse(options, (*OF_A_PREVIEW, "overhead", "resend"), "is for previews, not for --refine")
     if options.quality is not None:
         raise InputError("a refinement is asked for by --budget, --bpp or --lossless, not by a quality")
 
 
+def sent_before(options: argparse.Namespace) -> bytes:
+    """The packets of all files given with --base, without frames. Raises InputError naming a file that has none."""
+    found = []
+    for name in options.base:
+        packets = unframe(read_bytes(name))
+        try:
+            if packets:  # an empty file is a refinement with nothing left to send
+                describe(packets)
+        except NothingDecodableError as e:
+            raise InputError(f"{name}: {e}; give what has been sent of the picture") from None
+        found.append(packets)
+    return b"".join(found)
+
+
 def refine_picture(
-    picture: np.ndarray, path: str, packet_size: int, options: argparse.Namespace
+    picture: np.ndarray, sent: bytes, packet_size: int, options: argparse.Namespace
 ) -> tuple[bytes, dict[str, Any]]:
-    """Additional packets of one picture and what to report of them. Errors name the picture, or else the base."""
-    base = b"".join(read_bytes(name) for name in options.base)
-    began = perf_counter()
-    try:
-        data = refine(
-            picture,
-            base,
-            budget=options.budget,
-            bpp=options.bpp,
-            regions=options.roi,
-            lossless=options.lossless,
-            packet_size=packet_size,
-            source_id=options.source_id,
-            capture_time_ms=options.time,
-            metadata=options.metadata,
-            model=options.model,
-        )
-    except (NothingDecodableError, UnknownModelError) as e:
-        raise InputError(f"{', '.join(options.base)}: {e}") from None
-    except OnboardError as e:
-        raise InputError(f"{path}: {e}") from None
-    if not data:
-        raise InputError(f"{path}: all that is asked for has been sent")
+    """Additional packets of one picture, none where all has been sent, and what to report of a refinement.
+
+    Args:
+        sent: of sent_before().
+    """
+    data = refine(
+        picture,
+        sent,
+        budget=options.budget,
+        bpp=options.bpp,
+        regions=options.roi,
+        lossless=options.lossless,
+        packet_size=packet_size,
+        source_id=options.source_id,
+        capture_time_ms=options.time,
+        metadata=options.metadata,
+        model=options.model,
+    )
     budget = options.budget or (options.bpp or 0) * picture.shape[0] * picture.shape[1] / 8
-    result = {
-        "input": path,
-        **describe(data),
-        "ratio": round(picture.nbytes / len(data), 1),
-        "seconds": round(perf_counter() - began, 4),
+    return data, {
         "base": [Path(name).name for name in options.base],
         "regions": options.roi,
         "at_finest": len(data) < WELL_USED * budget,
     }
-    return data, result
 
 
 def contents(r: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from onboard.kernels.fingerprint import fingerprint
 from onboard.kernels.order import gather
 from onboard.kernels.predict import add_prediction
 from onboard.model import Model
-from onboard.packer import Packer, check_packet_size
+from onboard.packer import Packer, check_size
 from onboard.planes import block_grid, phases, plane_count, raster_grid, strips
 from onboard.wire import (
     LAYER_FIRST,
@@ -176,7 +176,7 @@ class Encoding:
     ) -> list[Packet]:
         """The source packets of packets(), with room for what erasure packets need but without them."""
         reserve = protection.reserve(bool(extensions)) if protection else (0, 0)
-        check_packet_size(packet_size, self.description, extensions, reserve)  # the tag takes no other sizes
+        check_size(self.description, packet_size, extensions, reserve)  # the tag takes no other sizes
         if tag is None:
             tag = self._derive_tag(index, effort, packet_size, protection)
         description = replace(self.description, tag=tag)

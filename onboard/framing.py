@@ -1,6 +1,6 @@
 """Packets in the frames that radios and ground stations speak: CCSDS space packets, and AX.25 UI frames over KISS.
 
-The board writes these, the ground takes them off again; both sides share the constants here.
+The board writes these, `unframe` takes them off again, with the constants here.
 """
 
 from __future__ import annotations

@@ -59,12 +59,18 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def read_picture(path: str | Path) -> np.ndarray:
+def read_picture(path: str | Path, data: bytes | None = None) -> np.ndarray:
     """A picture file as uint8 or uint16, (h, w) or (h, w, 3), upright as its EXIF says; alpha is dropped.
+
+    Args:
+        path: of the file; "-" is standard input.
+        data: the bytes of the file, where they have been read.
 
     Raises InputError (naming the file) for anything that Pillow cannot read as such.
     """
-    source = io.BytesIO(read_bytes(STDIO)) if str(path) == STDIO else path
+    if data is None and str(path) == STDIO:
+        data = read_bytes(STDIO)
+    source = path if data is None else io.BytesIO(data)
     try:
         with _opened(source) as image:
             deep = _deep_colour(image)

@@ -9,17 +9,33 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
 
-from onboard.errors import OnboardError
+from onboard.errors import InputError, OnboardError
 
 VERSION = "0.1.0"
 
 OK, PARTIAL, UNUSABLE = 0, 1, 2
 BAR = 30  # characters of a progress bar
 INTERRUPTED = 130
+# Options of `onboard-compress` that say how a preview is coded, beside its size.
+OF_A_PREVIEW = (
+    "scale",
+    "interleave",
+    "stream",
+    "tag",
+    "image_id",
+    "gray",
+    "window",
+    "curve",
+    "no_data",
+    "parity",
+    "expect_loss",
+    "order",
+    "seconds",
+)
 _UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "b": 1}
 
 
@@ -37,6 +53,19 @@ def add_talk(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+
+
+def refuse(options: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Raise InputError for an option that was given where it would have no effect.
+
+    Args:
+        options: as run() makes them.
+        names: attributes of the options.
+        why: what the line says behind the option.
+    """
+    for name in names:
+        if getattr(options, name) != options.default(name):
+            raise InputError(f"--{name.replace('_', '-')} {why}")
 
 
 def say(text: str) -> None:
@@ -77,7 +106,7 @@ def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentP
     """
     if argv is None:
         gc.freeze()  # what was imported stays: to look through it for garbage takes as long as a picture
-    options = parser.parse_args(argv)
+    options = parser.parse_args(argv, argparse.Namespace(default=parser.get_default))
     try:
         status = command(options)
         sys.stdout.flush()

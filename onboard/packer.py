@@ -24,21 +24,22 @@ LEAST_PAYLOAD = 22  # bytes of sections that any packet must be able to hold: 48
 LEAST_ROOM = 12  # bytes of payload below which a section is not begun in a packet that already has one
 
 
-def check_packet_size(
-    packet_size: int, description: Description, extensions: tuple[Extension, ...], reserve: tuple[int, int]
-) -> None:
-    """Raise InputError unless packets of this size may be sent and hold sections behind such a header.
+def least_size(description: Description, extensions: tuple[Extension, ...], reserve: tuple[int, int] = (0, 0)) -> int:
+    """The smallest packet size in bytes with which every block finds room."""
+    return max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
 
-    Args:
-        reserve: bytes left free in packets that begin with layer 0, and above.
-    """
-    least = max(MIN_PACKET, header_size(description, extensions) + CRC.size + max(reserve) + LEAST_PAYLOAD)
+
+def check_size(
+    description: Description, packet_size: int, extensions: tuple[Extension, ...], reserve: tuple[int, int]
+) -> None:
+    """Raise InputError for a packet size that is too small or too large."""
+    least = least_size(description, extensions, reserve)
     if not least <= packet_size <= MAX_PACKET:
         raise InputError(f"packet size {packet_size}: must be {least} to {MAX_PACKET} bytes")
 
 
 class Packer:
-    """Fills packets of at most `size` bytes with sections, in order; see check_packet_size for the sizes there are."""
+    """Fills packets of at most `size` bytes with sections, in order. Raises InputError for a size out of range."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Packer:
         extensions: tuple[Extension, ...],
         reserve: tuple[int, int] = (0, 0),
     ) -> None:
-        check_packet_size(packet_size, description, extensions, reserve)
+        check_size(description, packet_size, extensions, reserve)
         self._overhead = header_size(description, extensions) + CRC.size
         self._reserve = reserve  # of packets that begin with layer 0, and above
         self._packet = Packet(description, index, (), extensions)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 from os.path import isfile
-from pathlib import Path
 from typing import Any
 
-from onboard.airtime import RADIOS, airtime_bytes, check_framing, seconds_on_air
+from onboard.airtime import RADIOS, airtime_bytes, check_bitrate, check_framing, seconds_on_air
+from onboard.arguments import extensions_of
 from onboard.errors import InputError
 from onboard.framing import FRAMINGS, frame
-from onboard.image_io import STDIO, read_bytes
+from onboard.image_io import read_bytes
 from onboard.model import find_model, load_model
+from onboard.options import OF_A_PREVIEW, refuse
+from onboard.packer import least_size
 from onboard.scan import scan
-from onboard.wire import MAGIC, MAX_PACKET, pack
+from onboard.unframe import unframe
+from onboard.wire import MAX_PACKET, Extension, ExtensionType, Packet, pack
 
 DEFAULT_APID, DEFAULT_CALLS = 1, "OBC>QST"
+NOT_FOR_A_KEPT_STREAM = (*OF_A_PREVIEW, "budget", "bpp", "quality", "lossless", "check")
 
 
 def add_radio(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +54,8 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
         "--resend",
         metavar="MAP",
         help="make packets for what a missing map names (file, hex or base64; from ground-decode --missing): IN is the "
-        "stream that was sent, or the picture with the options of the first time",
+        "stream that was sent, or the picture with the options of the first time. Packets are as large as the largest "
+        "that was sent and say what they said, unless given anew; where all has arrived OUT is empty",
     )
 
 
@@ -72,7 +77,10 @@ def framed(stream: bytes, options: argparse.Namespace) -> bytes:
 
 
 def check_link(options: argparse.Namespace) -> None:
-    """Raise InputError for options of the link that would have no effect."""
+    """Raise InputError for options of the link that cannot be met or would have no effect."""
+    check_framing(packet_size(options), overhead(options), RADIOS[options.radio] if options.radio else None)
+    if options.bitrate is not None:
+        check_bitrate(options.bitrate)
     if options.apid is not None and options.framing != "ccsds":
         raise InputError("--apid goes with --framing ccsds")
     if options.calls is not None:
@@ -117,7 +125,6 @@ def overhead(options: argparse.Namespace) -> int:
 
 def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `compress` out of the options of add_radio. Raises InputError."""
-    check_framing(packet_size(options), overhead(options), RADIOS[options.radio] if options.radio else None)
     found = {
         "packet_size": packet_size(options),
         "overhead": overhead(options),
@@ -137,25 +144,25 @@ def on_air(stream: bytes, options: argparse.Namespace) -> dict[str, Any]:
     """What a stream takes on the air, for the report."""
     sizes = [len(pack(p)) for p in scan(stream)[0]]
     found: dict[str, Any] = {"framed_bytes": sum(sizes) + overhead(options) * len(sizes)}
-    if options.bitrate:
+    if options.bitrate is not None:
         found["seconds_on_air"] = round(seconds_on_air(sizes, overhead(options), options.bitrate), 3)
     return found
 
 
-def kept_stream(path: str) -> bytes | None:
-    """The packets of a file that begins with one; None for anything else, such as a picture."""
-    if path == STDIO:
+def kept_stream(data: bytes, options: argparse.Namespace) -> bytes | None:
+    """What a file of packets holds, without frames; None for one without any, such as a picture.
+
+    Raises InputError for options that only the coding of a picture heeds.
+    """
+    stream = unframe(data)
+    if not scan(stream)[0]:
         return None
-    try:
-        with Path(path).open("rb") as f:
-            is_stream = int.from_bytes(f.read(2), "big") >> 4 == MAGIC
-    except OSError as e:
-        raise InputError(f"{path}: {e.strerror or e}") from None
-    return read_bytes(path) if is_stream else None
+    refuse(options, NOT_FOR_A_KEPT_STREAM, "is for pictures: of a stream, what was coded is sent again")
+    return stream
 
 
 def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
-    """The packets that --resend asks for, out of a stream. Raises InputError; also when nothing is missing."""
+    """The packets that --resend asks for, out of a stream; none when all has arrived. Raises InputError."""
     from onboard.missing import read_map
     from onboard.resend import resend
 
@@ -164,8 +171,6 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
         wanted = read_map(read_bytes(given) if is_file else given.encode())
     except InputError as e:
         raise InputError(f"--resend {given}: {'' if is_file else 'no such file, and '}{e}") from None
-    if not wanted.spans:
-        raise InputError("the missing map names nothing: all has arrived")
     packets = [
         p for p in scan(stream)[0] if (p.description.picture_id, p.description.tag) == (wanted.picture_id, wanted.tag)
     ]
@@ -176,4 +181,16 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
         )
     extra = {m.model_id: m for m in [load_model(options.model)]} if options.model else {}
     model = find_model(packets[0].description.model_id, extra)
-    return b"".join(map(pack, resend(packets, wanted, model, packet_size(options))))
+    extensions = extensions_again(packets, options)
+    if options.packet is None and options.radio is None:  # the link carried what was sent
+        size = max(least_size(packets[0].description, extensions), *(len(pack(p)) for p in packets))
+    else:
+        size = packet_size(options)
+    return b"".join(map(pack, resend(packets, wanted, model, size, extensions)))
+
+
+def extensions_again(packets: list[Packet], options: argparse.Namespace) -> tuple[Extension, ...]:
+    """What packets say beside the picture, of each type what was given anew or else what the first of them says."""
+    given = extensions_of(options.source_id, options.time, options.metadata)
+    found = {e.type: e for p in reversed(packets) for e in p.extensions if e.type != ExtensionType.ERASURE}
+    return tuple((found | {e.type: e for e in given}).values())

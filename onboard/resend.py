@@ -64,6 +64,10 @@ def resend(
     Args:
         packets: of the map's encoding, at least one.
         packet_size: most bytes of a packet; it may differ from the first time.
+        extensions: put in every packet.
+
+    Returns:
+        source packets, none where the map names nothing.
 
     Raises:
         InputError: a block that the map names is not in the packets, or does not fit one of that size.

@@ -25,8 +25,8 @@ import onboard
 from onboard.errors import OnboardError
 from onboard.framing import FRAMINGS, frame
 from onboard.ground.pictures import Store, decode_picture
-from onboard.ground.unframe import unframe
 from onboard.scan import scan
+from onboard.unframe import unframe
 from onboard.wire import CRC, HEADER, LENGTH, Kind, pack
 from tests.make_vectors import colour_scene, deep_colour_scene, deep_scene, scene
 

@@ -15,8 +15,8 @@ from onboard.cli import main as compress
 from onboard.errors import InputError
 from onboard.framing import address, frame, kiss_frame, space_packet, ui_frame
 from onboard.ground.cli import main as decode
-from onboard.ground.unframe import kiss_payloads, strip_ax25, unframe
 from onboard.scan import scan
+from onboard.unframe import kiss_payloads, strip_ax25, unframe
 from tests.make_vectors import scene
 from tests.test_cli import one_line
 from tests.test_erasure import split

@@ -269,7 +269,7 @@ def test_both_commands_say_which_layers_there_are(tmp_path, capsys) -> None:  # 
         cli.main, *refine, "--budget", "1MB", "-o", str(tmp_path / "x")
     )
     assert "all that is missing of 1 region" in said(cli.main, *refine, "--lossless", "-o", exact)
-    assert "has been sent" in said(cli.main, *refine, "--base", exact, "--budget", "1kB")
+    assert "nothing left to send" in said(cli.main, *refine, "--base", exact, "--budget", "1kB", "-o", out)
     assert "layers 0 and 2" in said(cli.main, source, "--bpp", "2", "-o", out)
     assert "lossless behind a preview of scale 2" in said(cli.main, source, "--lossless", "-o", out)
     assert "received in 2 packets, 8.0 % in layer 2, " in said(ground_cli.main, preview, more, "-o", out)

@@ -20,8 +20,8 @@ from onboard.errors import InputError
 from onboard.framing import frame
 from onboard.ground.listen import Listener, listen
 from onboard.ground.pictures import Store, decode_picture
-from onboard.ground.unframe import LONGEST_FRAME, Unframer
 from onboard.scan import scan
+from onboard.unframe import LONGEST_FRAME, Unframer
 from tests.make_vectors import scene
 from tests.test_erasure import split
 

@@ -60,8 +60,8 @@ def test_what_is_missing_is_asked_for_and_sent_again(
     asked = tmp_path / ("m.bin" if form == "typed" else form)
     assert decode([str(lost), "-o", str(tmp_path / "l.png"), "--missing", str(asked), "--json"]) == 1
     text = json.loads(capsys.readouterr().out)["pictures"][0]["missing"]
-    source = [str(stream)] if again == "stream" else [str(png)]
-    argv = ["-q", *source, *options, "--resend", text if form == "typed" else str(asked), "-o", str(extra)]
+    source = [str(stream)] if again == "stream" else [str(png), *options]
+    argv = ["-q", *source, "--resend", text if form == "typed" else str(asked), "-o", str(extra)]
     assert compress(argv) == 0
     assert len(extra.read_bytes()) < len(stream.read_bytes()) / 2
     assert decode(["-q", str(lost), str(extra), "-o", str(tmp_path / "b.png")]) == 0

@@ -15,13 +15,13 @@ from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
-from onboard.ground.unframe import UNFRAMINGS, unframe
 from onboard.image_io import STDIO, check_outputs, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, progress_bar, run, say
+from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, progress_bar, refuse, run, say
 from onboard.quality import psnr, ssim
+from onboard.unframe import UNFRAMINGS, unframe
 from onboard.wire import Colour, Description
 
 # Of the mask's values (FORMAT.md, 7.3): red where nothing came, then the lighter the more layers, white where lossless
@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(options: argparse.Namespace) -> int:
+    check_options(options)
     models = [load_model(path) for path in options.model]
     store = Store({m.model_id: m for m in models})
     if options.neighbours:
@@ -127,6 +128,18 @@ def command(options: argparse.Namespace) -> int:
     if failed == len(found):
         return UNUSABLE
     return OK if whole and not failed else PARTIAL
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise InputError for options that would have no effect."""
+    if not options.listen:
+        refuse(options, ("live", "every", "idle"), "goes with --listen")
+    elif not options.live:
+        refuse(options, ("every",), "goes with --live")
+    if not options.missing:
+        refuse(options, ("missing_limit",), "goes with --missing")
+    if options.framing in ("none", "kiss"):
+        refuse(options, ("apid",), "goes with --framing ccsds or auto")
 
 
 def one_picture(

@@ -20,8 +20,8 @@ from typing import Any
 
 from onboard.errors import OnboardError
 from onboard.ground.pictures import Store, decode_picture
-from onboard.ground.unframe import strip_ax25, unframe
 from onboard.image_io import encode_picture, write_bytes
+from onboard.unframe import strip_ax25, unframe
 from onboard.wire import Description
 
 

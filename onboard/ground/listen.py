@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from onboard.errors import InputError, OnboardError
 from onboard.ground.pictures import Store
-from onboard.ground.unframe import Unframer
 from onboard.options import say
+from onboard.unframe import Unframer
 from onboard.wire import Description
 
 MEMORY_LIMIT = 1 << 30  # bytes of packets that are kept; those beyond are refused, and counted

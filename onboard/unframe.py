@@ -1,4 +1,4 @@
-"""Frames of ground stations back to packets. What is found is always checked by the packets' own CRC-32."""
+"""Frames back to packets, on the ground and of what a board kept. Found ones are checked by their own CRC-32."""
 
 from __future__ import annotations
 
