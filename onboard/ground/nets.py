@@ -26,6 +26,7 @@ ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the 
 _NAMED = re.compile(r"([a-z]+)-([a-z]+)-([0-9a-f]{4})-r(\d+)\.tflite")
 
 _LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
+_ANNOUNCED = threading.Event()  # LiteRT has said how it runs, which it says once
 
 
 @dataclass(eq=False)
@@ -107,8 +108,8 @@ def load_net(name: str, part: str, model_id: int) -> Net:
     path, radius = found
     try:
         net = Net(Interpreter(model_content=path.read_bytes(), num_threads=cores()), radius)
-    except (ValueError, RuntimeError) as e:
-        raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
+    except (OSError, ValueError, RuntimeError) as e:
+        raise ModelError(f"{path.name}: not a LiteRT file ({' '.join(str(e).split())})") from None
     inputs, expected = int(net.interpreter.get_input_details()[0]["shape"][-1]), LAYOUTS[part].channels
     if inputs != expected:
         raise ModelError(f"{path.name}: has {inputs} inputs where a net of {part} has {expected}")
@@ -122,7 +123,12 @@ def cores() -> int:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """No standard error: LiteRT announces there how it will run, and has no switch for that."""
+    """No standard error, of any thread, while LiteRT first takes memory: it announces there how it will run, once in a
+    process, and has no switch for that."""
+    if _ANNOUNCED.is_set():
+        yield
+        return
+    _ANNOUNCED.set()
     try:
         kept = os.dup(2)
     except OSError:  # there is none

@@ -18,8 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onboard.decoder import MISSING, Decoding, PlaneLatents
 from onboard.ground.features import (
     LAYOUTS,
+    Area,
     Layout,
-    Part,
     base_features,
     chroma_features,
     features,
@@ -32,7 +32,7 @@ from onboard.ground.nets import MIRRORED, Net, load_net, net_file, stand_ins
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import average, enlarge, shape_at
-from onboard.wire import BLOCK, MAX_INDEX, Description
+from onboard.wire import BLOCK, MAX_INDEX, Colour, Description
 
 FINEST_STEP = 52  # index into LAYER_STEPS; what is finer shows as it is
 LINEAR_SHARE, LEAST_LINEAR_SHARE = 0.6, 0.06  # in chroma, at the finest and the coarsest index: two err less than one
@@ -77,8 +77,8 @@ def decode_neural(
     d = decoding.description
     seen = _Seen.of(decoding)
     luma = _luma_job(seen, name, refined)
-    colour = len(seen.latents) > 1
-    painter = next((n for n in stand_ins(name) if colour and net_file(n, "chroma", d.model_id) is not None), None)
+    colour = d.colour != Colour.GREY
+    painter = _painter(name, d) if colour else None
     total, done = len(_tiles(luma.layout, luma.still.shape)), count(1)
     if painter is not None:
         total += len(_tiles(LAYOUTS["chroma"], seen.known[1].shape))
@@ -95,6 +95,19 @@ def decode_neural(
     return planes
 
 
+def load_nets(name: str, part: str, description: Description) -> None:
+    """Load what decode_neural() will run for a luma_part(). Raises ModelError when a file of it is no such net."""
+    load_net(name, part, description.model_id)
+    if description.colour != Colour.GREY and (painter := _painter(name, description)) is not None:
+        load_net(painter, "chroma", description.model_id)
+
+
+def _painter(name: str, description: Description) -> str | None:
+    """The net that makes chroma for a net."""
+    found = (n for n in stand_ins(name) if net_file(n, "chroma", description.model_id) is not None)
+    return next(found, None)
+
+
 def decode_luma(decoding: Decoding, name: str) -> np.ndarray:
     """The luma of a picture without higher layers, uint8 (height, width), as decode_neural() makes it."""
     (luma,) = _made(_luma_job(_Seen.of(decoding), name, None), decoding.description, lambda: None)
@@ -104,7 +117,7 @@ def decode_luma(decoding: Decoding, name: str) -> np.ndarray:
 # outputs of features, float32 (rows, columns, channels) of cells both
 Run = Callable[[np.ndarray], np.ndarray]
 # features of a part, in blocks
-View = Callable[[Part], np.ndarray]
+View = Callable[[Area], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -169,7 +182,7 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
         shown_log2, shown = 0, plain.copy()
         still = _featureless(seen.latents[0], busy | changed) | kept
 
-    def view(part: Part) -> np.ndarray:
+    def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
         return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
@@ -194,7 +207,7 @@ def _chroma_job(
     if d.scale_log2:
         guide = average(np.ascontiguousarray(guide), 1)
 
-    def view(part: Part) -> np.ndarray:
+    def view(part: Area) -> np.ndarray:
         around = [seen.plain[i][pixels(part, BLOCK)] for i in planes]
         known = [seen.known[0][pixels(part, 2)], *(seen.known[i][part] for i in planes)]
         return chroma_features(layout, guide[pixels(part, 2 * BLOCK)], around, known)
@@ -262,7 +275,7 @@ def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
     return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
 
 
-def _correct(job: _Job, tile: Part) -> None:
+def _correct(job: _Job, tile: Area) -> None:
     """Correct the blocks of a tile, as if the net had seen everything at once."""
     bounds = list(zip(tile, job.still.shape, strict=True))
     rows, columns = (slice(max(t.start - job.radius, 0), min(t.stop + job.radius, n)) for t, n in bounds)
@@ -282,7 +295,7 @@ def _correct(job: _Job, tile: Part) -> None:
         np.copyto(part, np.clip(np.rint(made), 0, 255), where=moves, casting="unsafe")
 
 
-def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Part]:
+def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Area]:
     """The tiles of a grid of blocks."""
     rows, columns, side = *grid[:2], max(TILE // layout.across, 1)
     corners = product(range(0, rows, side), range(0, columns, side))

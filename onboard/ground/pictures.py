@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from onboard.decoder import Decoding
-from onboard.errors import InputError, NothingDecodableError
+from onboard.errors import InputError, ModelError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.ground.nets import NETS, stand_ins, unavailable
-from onboard.ground.neural import Progress, decode_neural, luma_has_layers, luma_part
+from onboard.ground.neural import Progress, decode_neural, load_nets, luma_has_layers, luma_part
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of, section_grid
@@ -142,7 +142,7 @@ def decode_picture(
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    used, why = _choose(enhance, luma_part(decoding, refined), description.model_id, neighbours)
+    used, why = _choose(enhance, luma_part(decoding, refined), description, neighbours)
     make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
     if used in NETS:
         make_base = partial(decode_neural, decoding, used, neighbours, refined, progress)
@@ -176,12 +176,18 @@ def decode_picture(
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
-def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | None) -> tuple[str, str]:
-    """(decoder, why). Raises InputError when a net was asked for by name that cannot be run."""
+def _choose(enhance: str, part: str, description: Description, neighbours: Neighbours | None) -> tuple[str, str]:
+    """(decoder, why). Raises InputError when a net was asked for by name that cannot be run.
+
+    A net's file that is none is passed over with "auto" only: whoever named the net learns of it when it is run.
+    """
+    model_id = description.model_id
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
         for name in stand_ins(NETS[0] if enhance == "auto" else enhance):
             obstacle = unavailable(name, part, model_id)
+            if obstacle is None and enhance == "auto":
+                obstacle = _broken(name, part, description)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
             reasons.append(obstacle)
@@ -192,6 +198,15 @@ def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | Non
             return "linear", "; ".join(reasons) or "asked for"
         reasons.append(f"no neighbour matrices for model {model_id:04x}")
     return "plain", "; ".join(reasons) or "asked for"
+
+
+def _broken(name: str, part: str, description: Description) -> str | None:
+    """What is wrong with the files of a net; None when it can be run."""
+    try:
+        load_nets(name, part, description)
+    except ModelError as e:
+        return str(e)
+    return None
 
 
 def missing_of(decoding: Decoding) -> MissingMap:
