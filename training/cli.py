@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 # The products here are small: threads of the linear algebra library would cost far more than they gain.
@@ -14,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
 from onboard.ground.nets import MIRRORED, NETS, PARTS
-from onboard.image_io import STDIO, write_bytes
+from onboard.image_io import STDIO, check_outputs, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
 
@@ -107,12 +108,15 @@ def command(options: argparse.Namespace) -> int:
 
 
 def fit_command(options: argparse.Namespace) -> int:
-    from training.fit import fit, write
+    from training.fit import fit, outputs, write
+    from training.pictures import VALIDATION_EVERY, find
 
-    if not options.out.parent.is_dir():
-        raise InputError(f"{options.out}: the folder does not exist")
+    def named(model_id: int) -> Path:
+        return options.out / f"{model_id:04x}.obm" if options.out.is_dir() else options.out
+
+    _check_outputs(outputs(named(0)), find(options.images))
     result = fit(options.images)
-    out = options.out / f"{result.model.model_id:04x}.obm" if options.out.is_dir() else options.out
+    out = named(result.model.model_id)
     write(result, out)
     if options.json:
         print_json(result.report)
@@ -120,7 +124,7 @@ def fit_command(options: argparse.Namespace) -> int:
         r = result.report
         say(f"{out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
         if not r["pictures"]["validation"]:
-            say("fewer than ten pictures: none is kept to tell how the model does on pictures that it has not seen")
+            say(f"fewer than {VALIDATION_EVERY} pictures: none is kept to tell how the model does on unseen ones")
     return OK
 
 
@@ -130,6 +134,7 @@ def neighbours_command(options: argparse.Namespace) -> int:
 
     model = _model(options.model)
     out = Path(options.out) / ARTEFACT.format(model.model_id) if Path(options.out).is_dir() else Path(options.out)
+    _check_outputs([out], [options.model])
     data = pack_neighbours(fit_neighbours(options.images, model))
     write_bytes(str(out), data)
     if options.json:
@@ -142,6 +147,7 @@ def neighbours_command(options: argparse.Namespace) -> int:
 def layers_command(options: argparse.Namespace) -> int:
     from training.layers import fit_tables
 
+    _check_outputs([options.out])
     data = fit_tables(options.images)
     write_bytes(options.out, data)
     if options.json:
@@ -193,15 +199,22 @@ def export_nets_command(options: argparse.Namespace) -> int:
     if options.carry:
         old, new = map(load_model, options.carry)
         states = [carried(state, old, new) for state in states]
-    for state in [mean_of(states)] if options.mean else states:
-        data, out = export_net(state, not options.float32), options.out / net_name(state)
+    states = [mean_of(states)] if options.mean else states
+    outs = [options.out / net_name(state) for state in states]
+    _check_outputs([*outs, *(out.with_suffix(".json") for out in outs)], options.checkpoints)
+    results = []
+    for state, out in zip(states, outs, strict=True):
+        data = export_net(state, not options.float32)
         write_bytes(str(out), data)
         for path in superseded(out):
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
         write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())
-        if not options.quiet:
+        results.append({"output": str(out), "bytes": len(data), "steps": state["step"]})
+        if not (options.quiet or options.json):
             say(f"{out}: {len(data)} bytes, {state['step']} steps")
+    if options.json:
+        print_json(results)
     return OK
 
 
@@ -211,12 +224,23 @@ def export_units_command(options: argparse.Namespace) -> int:
     from training.export_tflite import export_units
 
     model = _model(options.model)
-    for group in (1, 2):
-        out = options.out / f"{model.model_id:04x}-g{group}.tflite"
-        write_bytes(str(out), export_units(model, group, options.activations))
-        if not options.quiet:
+    outs = {group: options.out / f"{model.model_id:04x}-g{group}.tflite" for group in (1, 2)}
+    _check_outputs(list(outs.values()))
+    results = []
+    for group, out in outs.items():
+        data = export_units(model, group, options.activations)
+        write_bytes(str(out), data)
+        results.append({"output": str(out), "bytes": len(data), "group": group})
+        if not (options.quiet or options.json):
             say(f"{out}: G{group} of model {model.model_id:04x}")
+    if options.json:
+        print_json(results)
     return OK
+
+
+def _check_outputs(outputs: Iterable[Path | str], inputs: Iterable[Path | str | None] = ()) -> None:
+    """Before all work: raise InputError where outputs cannot go."""
+    check_outputs([str(path) for path in outputs], [str(path) for path in inputs if path is not None])
 
 
 def _model(path: str | None) -> Model:
