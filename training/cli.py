@@ -14,7 +14,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
-from onboard.ground.nets import MIRRORED, NETS, PARTS
+from onboard.ground.features import LAYOUTS
+from onboard.ground.nets import GUIDE, MIRRORED, NETS, cores
 from onboard.image_io import STDIO, check_outputs, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
@@ -49,8 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
     trained = [name for name in NETS if name not in MIRRORED]
-    enhance.add_argument("--net", choices=trained, default=NETS[0], help="which net (default small)")
-    enhance.add_argument("--part", choices=PARTS, default=PARTS[0], help="which of its parts")
+    net, part = GUIDE
+    enhance.add_argument("--net", choices=trained, default=net, help=f"which net (default {net})")
+    enhance.add_argument("--part", choices=tuple(LAYOUTS), default=part, help=f"which of its parts (default {part})")
     enhance.add_argument("--start", nargs="+", type=Path, default=[], metavar="NET", help="begin as the mean of these")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument(
         "--threads",
         type=int,
-        default=os.cpu_count() or 1,
+        default=cores(),
         metavar="N",
         help="of the learning itself; default: all cores",
     )
@@ -171,18 +173,18 @@ def export_command(options: argparse.Namespace) -> int:
 
 def enhance_command(options: argparse.Namespace) -> int:
     _need("torch")
-    from training.enhance import HYBRID, RATE, Plan, train_part
+    from training.enhance import HYBRID, Plan, train_part
     from training.losses import PACKAGES
 
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
-    rate = RATE if options.rate is None else options.rate
-    plan = Plan(options.steps, options.crops, options.seed, options.threads, rate, options.device)
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.rate, options.device)
+    _check_outputs([options.out], [options.model])
     model = _model(options.model)
     report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
     if options.json:
         print_json(report)
-    elif not options.quiet:
+    elif report["curve"] and not options.quiet:
         last = report["curve"][-1]
         gain = last["layered_db" if "layered_db" in last else "whole_db"]
         say(f"{options.out}: {gain:+.2f} dB by the net, {last['lossy_db']:+.2f} dB with loss")

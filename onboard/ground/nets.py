@@ -21,7 +21,7 @@ from onboard.ground.features import LAYOUTS
 
 NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
 MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
-PARTS = tuple(LAYOUTS)
+GUIDE = NETS[0], "luma"  # net and part by whose pictures chroma goes; what is trained when nothing else is asked for
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 _NAMED = re.compile(r"([a-z]+)-([a-z]+)-([0-9a-f]{4})-r(\d+)\.tflite")
 
@@ -97,7 +97,7 @@ def named(artefact: str) -> tuple[str, str, str, int] | None:
     return (found[1], found[2], found[3], int(found[4])) if found else None
 
 
-@lru_cache(maxsize=2 * len(PARTS))
+@lru_cache(maxsize=2 * len(LAYOUTS))
 def load_net(name: str, part: str, model_id: int) -> Net:
     """A part of a net, ready to run. Raises ModelError."""
     from ai_edge_litert.interpreter import Interpreter
