@@ -314,6 +314,7 @@ def decompress(
     enhance: str = "auto",
     max_pixels: int | None = None,
     models: Iterable[Model | str | PathLike[str]] = (),
+    nets: str | PathLike[str] | None = None,
 ) -> Decoded:
     """The best picture that packets allow.
 
@@ -323,6 +324,7 @@ def decompress(
             small where it can be run, else linear, else plain; the report says which and why.
         max_pixels: refuse pictures of more pixels; 2^28 by default.
         models: models, or their files, to know beside the shipped ones.
+        nets: a folder of `onboard-train export-nets` to look in before the shipped nets.
 
     Returns:
         Decoded with `image`, `mask` and `report`.
@@ -332,7 +334,8 @@ def decompress(
     """
     from onboard import ground
 
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=[model_of(m) for m in models])
+    known = [model_of(m) for m in models]
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=known, nets=nets)
 
 
 def describe(data: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from onboard.encoder import Effort
 from onboard.errors import InputError
 from onboard.model import Model
-from tests.pictures import folder_of_textures, texture
+from tests.pictures import colourful, folder_of_textures, texture
 from training.cli import main
 from training.examples import NO_LOSS, PARTS, make
 from training.pool import Batch
@@ -214,7 +214,26 @@ def test_chroma_is_not_trained_without_a_net_of_luma(
     assert main([*command, "--part", "chroma", "--model", str(tmp_path / "other.obm")]) == 2
     said = capsys.readouterr().err
     assert "there is none: no small net of luma for" in said or "LiteRT is not installed" in said
-    assert "onboard-train export-nets" in said and said.count("\n") == 1
+    assert "onboard-train export-nets" in said and "--nets" in said and said.count("\n") == 1
+
+
+def test_chroma_goes_by_a_net_of_luma_in_a_folder(
+    command: list[str], tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
+    other = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
+    (tmp_path / "other.obm").write_bytes(other.data)
+    (shipped,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
+    (tmp_path / f"small-luma-{other.model_id:04x}-r4.tflite").write_bytes(shipped.read_bytes())
+    part, effort = replace(PARTS["chroma"], nets=tmp_path), Effort(model.threshold, model.price)
+    made = [
+        make(colourful(176, 208), *own, 90, effort, NO_LOSS, 0).seen
+        for own in ((other, part), (model, PARTS["chroma"]))
+    ]
+    assert (made[0] == made[1]).all()
+    chroma = [*command, "--part", "chroma", "--model", str(tmp_path / "other.obm"), "--nets", str(tmp_path)]
+    assert main(chroma) == 2
+    assert "0 of 11 pictures can be used" in capsys.readouterr().err  # they have no colour
 
 
 def test_training_can_start_from_a_shipped_net() -> None:

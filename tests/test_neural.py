@@ -241,7 +241,7 @@ def test_auto_passes_over_a_file_that_is_no_such_net_and_says_so(
     broken.write_bytes(whole[: len(whole) // 2] if fault == "cut" else whole)
     nets.load_net.cache_clear()
     for module in (nets, neural):
-        monkeypatch.setattr(module, "net_file", lambda _, part, __: (broken, 4) if part == which else found[part])
+        monkeypatch.setattr(module, "net_file", lambda _, part, *__: (broken, 4) if part == which else found[part])
     data = onboard.compress(colour_photograph, quality=30)
     report = onboard.decompress(data).report
     assert report["decoder"] == "linear"
@@ -250,6 +250,22 @@ def test_auto_passes_over_a_file_that_is_no_such_net_and_says_so(
     with pytest.raises(ModelError, match=wrong):
         onboard.decompress(data, enhance="small")
     nets.load_net.cache_clear()
+
+
+def test_nets_of_a_folder_come_before_the_shipped_ones(
+    colour_photograph: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = onboard.compress(colour_photograph, quality=30)
+    luma, _ = nets.net_file("perceptual", "luma", 0x7EFD)  # in the place of the small one
+    (tmp_path / "small-luma-7efd-r4.tflite").write_bytes(luma.read_bytes())
+    assert (onboard.decompress(data, nets=tmp_path).image == shown(data, "perceptual")).all()
+    assert (shown(data, "small") != shown(data, "perceptual")).any()
+    stream, out = tmp_path / "in.obp", tmp_path / "out.png"
+    stream.write_bytes(data)
+    assert decode([str(stream), "-o", str(out), "--nets", str(tmp_path)]) == 0
+    assert (np.asarray(Image.open(out)) == shown(data, "perceptual")).all()
+    assert decode([str(stream), "-o", str(out), "--nets", str(tmp_path / "gone")]) == 2
+    assert "gone: not a folder of nets" in capsys.readouterr().err
 
 
 def test_standard_error_is_left_alone_once_litert_has_announced_itself(

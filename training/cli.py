@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of the learning itself; default: all cores",
     )
+    enhance.add_argument("--nets", type=Path, metavar="DIR", help="where to look for the luma net that chroma goes by")
     where = "default: auto, the GPU where PyTorch finds one"
     enhance.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=where)
     add_talk(enhance)
@@ -181,7 +182,8 @@ def enhance_command(options: argparse.Namespace) -> int:
     plan = Plan(options.steps, options.crops, options.seed, options.threads, options.rate, options.device)
     _check_outputs([options.out], [options.model])
     model = _model(options.model)
-    report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
+    net, part, out = options.net, options.part, options.out
+    report = train_part(options.images, model, net, part, plan, out, options.start, say, options.nets)
     if options.json:
         print_json(report)
     elif report["curve"] and not options.quiet:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,15 +183,19 @@ def train_part(
     out: Path,
     start: Sequence[Path],
     tell: Callable[[str], None],
+    nets: Path | None = None,
 ) -> dict[str, Any]:
     """Train one part of a net until its plan is fulfilled, from `out` on if that exists; returns its report.
+
+    Args:
+        nets: folder in which chroma's luma net is looked for before the shipped ones.
 
     Raises InputError, and KeyboardInterrupt after all that has been learnt was saved.
     """
     check_outputs([str(out)], [str(path) for path in start])
     if (name, part_name) not in SIZES:
         raise InputError(f"there is no {name} net of {part_name}, only {', '.join(' '.join(size) for size in SIZES)}")
-    part, (width, layers) = PARTS[part_name], SIZES[name, part_name]
+    part, (width, layers) = replace(PARTS[part_name], nets=nets), SIZES[name, part_name]
     model_name = f"{model.model_id:04x}"
     about = {
         "net": name,
@@ -204,12 +208,12 @@ def train_part(
         "start": [path.name for path in start],
     }
     if not part.grey:
-        if (why := unavailable(*GUIDE, model.model_id)) is not None:
+        if (why := unavailable(*GUIDE, model.model_id, nets)) is not None:
             raise InputError(
-                f"chroma goes by the luma that a net has made, and there is none: {why}; train --part {GUIDE[1]} and "
-                "put it into onboard/ground/models with `onboard-train export-nets`"
+                f"chroma goes by the luma that a net has made, and there is none: {why}; train --part {GUIDE[1]}, "
+                "write it to a folder with `onboard-train export-nets` and give that with --nets"
             )
-        about["luma"] = digest(*GUIDE, model.model_id)
+        about["luma"] = digest(*GUIDE, model.model_id, nets)
     shape = Shape(part.layout.channels, part.outputs, width, layers)
     run = Run(shape, plan, about, [start_weights(path, part_name, model_name) for path in start])
     if out.exists():

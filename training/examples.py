@@ -52,6 +52,7 @@ class Part:
         refined: whether its streams are made in one go with layer 2.
         most: pixels a side of an example, at most.
         indices: least, likeliest and most quantiser index of an example.
+        nets: folder of the net by whose luma chroma goes; None for the shipped ones.
     """
 
     layout: Layout
@@ -62,6 +63,7 @@ class Part:
     refined: bool = False
     most: int = 640
     indices: tuple[int, int, int] = INDICES
+    nets: Path | None = None
 
     @property
     def grey(self) -> bool:
@@ -185,7 +187,7 @@ def make(
     known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     plain, target = decoding.plain(latents), picture[None]
     if not part.grey:
-        seen = chroma_features(part.layout, decode_luma(decoding, GUIDE[0]), plain[1:], known)
+        seen = chroma_features(part.layout, decode_luma(decoding, GUIDE[0], part.nets), plain[1:], known)
         base, target = [enlarge(plane, description, 1) for plane in plain[1:]], _chroma(picture)
     elif part.refined:
         (over, *_), (reached, *_) = decoding.refined()

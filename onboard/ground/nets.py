@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from onboard.errors import ModelError
+from onboard.errors import InputError, ModelError
 from onboard.ground.features import LAYOUTS
 
 NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
@@ -63,31 +64,34 @@ def stand_ins(name: str) -> list[str]:
     return list(dict.fromkeys((name, NETS[0])))
 
 
-def unavailable(name: str, part: str, model_id: int) -> str | None:
-    """Why a net cannot make a luma_part(), in words; None when it can."""
+def unavailable(name: str, part: str, model_id: int, folder: Path | None = None) -> str | None:
+    """Why a net cannot make a luma_part(), in words; None when it can. See net_file()."""
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
-    if net_file(name, part, model_id) is None:
+    if net_file(name, part, model_id, folder) is None:
         what = part if part == "luma" else f"{part} luma"
         return f"no {name} net of {what} for model {model_id:04x}"
     return None
 
 
-def digest(name: str, part: str, model_id: int) -> str:
+def digest(name: str, part: str, model_id: int, folder: Path | None = None) -> str:
     """Which file a part of a net is, and its contents: "NAME CRC-32"; empty when there is none."""
-    found = net_file(name, part, model_id)
+    found = net_file(name, part, model_id, folder)
     return f"{found[0].name} {crc32(found[0].read_bytes()):08x}" if found else ""
 
 
-def net_file(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
-    """File and radius of a part of a net."""
+def net_file(name: str, part: str, model_id: int, folder: Path | None = None) -> tuple[Any, int] | None:
+    """File and radius of a part of a net, out of a folder or else of the shipped ones. Raises InputError."""
     wanted = MIRRORED.get(name, name), part, f"{model_id:04x}"
-    for entry in (files("onboard.ground") / "models").iterdir():
-        found = named(entry.name)
-        if found is not None and found[:3] == wanted:
-            return entry, found[3]
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder of nets")
+    for place in (folder, files("onboard.ground") / "models"):
+        for entry in place.iterdir() if place is not None else ():
+            found = named(entry.name)
+            if found is not None and found[:3] == wanted:
+                return entry, found[3]
     return None
 
 
@@ -98,11 +102,11 @@ def named(artefact: str) -> tuple[str, str, str, int] | None:
 
 
 @lru_cache(maxsize=2 * len(LAYOUTS))
-def load_net(name: str, part: str, model_id: int) -> Net:
-    """A part of a net, ready to run. Raises ModelError."""
+def load_net(name: str, part: str, model_id: int, folder: Path | None = None) -> Net:
+    """A part of a net, see net_file(), ready to run. Raises ModelError."""
     from ai_edge_litert.interpreter import Interpreter
 
-    found = net_file(name, part, model_id)
+    found = net_file(name, part, model_id, folder)
     if found is None:
         raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
     path, radius = found

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,7 @@ class Store:
     origins: dict[Description, str] = field(default_factory=dict)  # the source that brought a picture's first packet
     skipped_kinds: int = 0
     neighbours: Neighbours | None = None  # beside the shipped ones
+    nets: Path | None = None  # folder of nets, before the shipped ones
     limit: int | None = None  # most bytes that packets may take in memory, about; None for no limit
     kept: int = 0
     refused: int = 0  # packets beyond the limit
@@ -142,10 +145,10 @@ def decode_picture(
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    used, why = _choose(enhance, luma_part(decoding, refined), description, neighbours)
+    used, why = _choose(enhance, luma_part(decoding, refined), description, neighbours, store.nets)
     make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
     if used in NETS:
-        make_base = partial(decode_neural, decoding, used, neighbours, refined, progress)
+        make_base = partial(decode_neural, decoding, used, neighbours, refined, progress, store.nets)
     elif used == "linear" and neighbours is not None:
         make_base = partial(decode_linear, decoding, neighbours)
     report = {
@@ -176,7 +179,9 @@ def decode_picture(
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
-def _choose(enhance: str, part: str, description: Description, neighbours: Neighbours | None) -> tuple[str, str]:
+def _choose(
+    enhance: str, part: str, description: Description, neighbours: Neighbours | None, nets: Path | None
+) -> tuple[str, str]:
     """(decoder, why). Raises InputError when a net was asked for by name that cannot be run.
 
     A net's file that is none is passed over with "auto" only: whoever named the net learns of it when it is run.
@@ -185,9 +190,9 @@ def _choose(enhance: str, part: str, description: Description, neighbours: Neigh
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
         for name in stand_ins(NETS[0] if enhance == "auto" else enhance):
-            obstacle = unavailable(name, part, model_id)
+            obstacle = unavailable(name, part, model_id, nets)
             if obstacle is None and enhance == "auto":
-                obstacle = _broken(name, part, description)
+                obstacle = _broken(name, part, description, nets)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
             reasons.append(obstacle)
@@ -200,10 +205,10 @@ def _choose(enhance: str, part: str, description: Description, neighbours: Neigh
     return "plain", "; ".join(reasons) or "asked for"
 
 
-def _broken(name: str, part: str, description: Description) -> str | None:
+def _broken(name: str, part: str, description: Description, nets: Path | None) -> str | None:
     """What is wrong with the files of a net; None when it can be run."""
     try:
-        load_nets(name, part, description)
+        load_nets(name, part, description, nets)
     except ModelError as e:
         return str(e)
     return None
@@ -235,9 +240,10 @@ def decode_one(
     enhance: str = "auto",
     max_pixels: int | None = None,
     models: Iterable[Model] = (),
+    nets: str | PathLike[str] | None = None,
 ) -> Decoded:
     """The one picture in the data; see onboard.decompress."""
-    store = Store({m.model_id: m for m in models})
+    store = Store({m.model_id: m for m in models}, nets=None if nets is None else Path(nets))
     store.add(bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data))
     found = store.descriptions()
     if len(found) > 1:
