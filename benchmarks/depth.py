@@ -49,12 +49,12 @@ def main(arguments: list[str]) -> None:
     from training.enhance import Plan, Run, apply, check
     from training.examples import PARTS, pictures_of, validation
     from training.nets import Shape
-    from training.pictures import find, split
+    from training.pictures import find, readable
     from training.pool import Pool
 
     model, part = default_model(), PARTS["luma"]
-    training, rest = split(find(options.images))
-    pictures, checks = pictures_of(training, part), validation(pictures_of(rest, part)[::3], model, part)
+    pictures, unseen = pictures_of(readable(find(options.images)), part)
+    checks = validation(unseen, model, part)
     rows, task = [], {"part": "luma", "loss": "mse"}
     for layers in LAYERS:
         shape = Shape(LAYOUT.channels, part.outputs, width_for(layers, PARAMETERS), layers)

@@ -342,6 +342,7 @@ def decompress(
     enhance: str = "auto",
     max_pixels: int | None = None,
     models: Model | str | PathLike[str] | Iterable[Model | str | PathLike[str]] = (),
+    nets: str | PathLike[str] | None = None,
 ) -> Decoded:
     """The best picture that packets allow.
 
@@ -351,6 +352,7 @@ def decompress(
             small where it can be run, else linear, else plain; the report says which and why.
         max_pixels: refuse pictures of more pixels; 2^28 by default.
         models: a model or several, or their files, to know beside the shipped ones.
+        nets: a folder of `onboard-train export-nets` to look in before the shipped nets.
 
     Returns:
         Decoded with `image`, `mask` and `report`.
@@ -363,7 +365,7 @@ def decompress(
 
     if max_pixels is not None:
         max_pixels = whole("max_pixels", max_pixels, "a whole number")
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models_of(models))
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models_of(models), nets=nets)
 
 
 def describe(data: bytes | Iterable[bytes]) -> dict[str, Any]:

@@ -41,15 +41,26 @@ def read_bytes(path: str) -> bytes:
 
 
 def check_outputs(outputs: list[str], inputs: list[str]) -> None:
-    """Raise InputError where outputs cannot go: to a folder that does not exist, over an input, or over each other."""
+    """Raise InputError where outputs cannot go: to a folder that does not exist or takes no files, over a folder, an
+    input, or each other."""
     for i, output in enumerate(outputs):
         folder = os.path.dirname(output) or "."
         if output != STDIO and not os.path.isdir(folder):
             raise InputError(f"{output}: there is no folder {folder}")
+        if output != STDIO and os.path.isdir(output):
+            raise InputError(f"{output}: is a folder; give the name of a file")
+        if output != STDIO and not os.access(_written(output), os.W_OK):
+            raise InputError(f"{output}: cannot be written there")
         if any(_same(output, path) for path in inputs if STDIO not in (output, path)):
             raise InputError(f"{output}: is what would be read; give another name")
         if any(_same(output, other) for other in outputs[:i]):
             raise InputError(f"{output}: would be written twice; give another name")
+
+
+def _written(output: str) -> str:
+    """What must be writable for an output: itself where it takes whatever comes, else its folder, also of a link."""
+    special = os.path.exists(output) and not os.path.isfile(output)
+    return output if special else os.path.dirname(os.path.realpath(output))
 
 
 def _same(one: str, other: str) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 
 def gradient(height: int, width: int) -> np.ndarray:
@@ -49,3 +52,12 @@ def deep_colourful(height: int, width: int) -> np.ndarray:
     """12 bits in three channels of which each has a texture, noise and a slope of its own."""
     slope, fine = deep(height, width)[::-1], colourful(height, width).astype(np.uint16)
     return np.stack([8 * fine[..., c] + slope // (c + 2) for c in range(3)], -1).astype(np.uint16)
+
+
+def folder_of_textures(parent: Path, count: int = 11) -> Path:
+    """A folder of as many pictures as nets are trained on at least, and one more."""
+    folder = parent / "pictures"
+    folder.mkdir()
+    for seed in range(count):
+        Image.fromarray(texture(168, 168, seed)).save(folder / f"{seed}.png")
+    return folder

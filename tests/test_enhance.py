@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from onboard.errors import InputError
 from onboard.ground.features import CHANNELS, LAYOUTS, chroma_features, features
 from onboard.model import Model
 from onboard.scan import scan
-from tests.pictures import colourful, texture
+from tests.pictures import colourful, folder_of_textures, texture
 from training.cli import main
-from training.examples import NO_LOSS, PARTS, Loss, lost, make
+from training.examples import NO_LOSS, PARTS, Loss, lost, make, pictures_of
 from training.pool import Pool, _recoloured
 from training.synthetic import coloured, drawing
 
@@ -121,12 +121,6 @@ def test_a_cell_of_chroma_sees_the_luma_that_it_covers(model: Model) -> None:
         assert (seen[3, 5, first : first + CHANNELS] == own).all()
 
 
-def test_chroma_is_not_trained_without_a_net_of_luma(model: Model) -> None:
-    other = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
-    with pytest.raises(InputError, match=r"there is none: (no small net of luma for|LiteRT is not installed)"):
-        Pool([colourful(330, 330)], other, PARTS["chroma"], 1)
-
-
 def test_drawings_in_colour_have_few_colours_or_channels_of_their_own() -> None:
     drawings = [coloured(np.random.default_rng(seed), 96) for seed in range(12)]
     assert all(d.shape == (96, 96, 3) and d.dtype == np.uint8 for d in drawings)
@@ -145,7 +139,11 @@ def test_other_colours_are_channels_exchanged_and_at_times_unrelated() -> None:
 
 def test_a_pool_gives_the_same_crops_for_the_same_seed(model: Model) -> None:
     pictures = [texture(170, 190, seed) for seed in range(3)]
-    first, second, other = (Pool(pictures, model, PARTS["luma"], seed).batch(3) for seed in (7, 7, 8))
+    found = []
+    for seed in (7, 7, 8):
+        with Pool(pictures, model, PARTS["luma"], seed) as pool:
+            found.append(pool.batch(3))
+    first, second, other = found
     assert first.seen.shape == (3, 40, 40, LAYOUTS["luma"].channels)
     assert first.base.shape == first.target.shape == (3, 1, 160, 160)
     assert (first.seen[1, 7, 20, :16] * 64 + 128 == first.base[1, 0, 28:32, 80:84].ravel()).all()
@@ -168,28 +166,48 @@ def test_a_pool_gives_the_same_crops_with_any_number_of_threads(
         assert (one.target == five.target).all()
 
 
-def test_what_fails_in_a_thread_of_a_pool_is_raised(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_a_thread_of_a_pool_is_raised_and_its_threads_end(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("training.pool.make", fail)
-    with pytest.raises(ZeroDivisionError):
-        Pool([texture(170, 190)], model, PARTS["luma"], 1)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError) as kept, Pool([texture(170, 190)], model, PARTS["luma"], 1):
+        pass
+    assert kept.value.__traceback__ is not None  # which keeps the pool
+    assert threading.active_count() == before
+
+
+def test_of_large_pictures_the_middle_is_kept_and_some_of_many_validate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.examples.KEPT_SIDE", 100)
+    monkeypatch.setattr("training.examples.MOST_VALIDATED", 2)
+    picture = texture(120, 90)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    training, unseen = pictures_of([tmp_path / "a.png"] * 99, PARTS["luma"])
+    assert len(training) == 90 and len(unseen) == 2
+    assert (training[0] == picture[10:110]).all()
+    assert training[0].base is None  # or the whole picture would stay
+
+
+def test_pictures_without_colour_are_no_reason_to_have_too_few(tmp_path: Path) -> None:
+    Image.fromarray(texture(170, 170)).save(tmp_path / "grey.png")
+    Image.fromarray(colourful(170, 170)).save(tmp_path / "colour.png")
+    grey, colour = ([tmp_path / f"{name}.png"] for name in ("grey", "colour"))
+    training, unseen = pictures_of((9 * grey + colour) * 10, PARTS["chroma"])  # by names no grey one would validate
+    assert (len(training), len(unseen)) == (9, 1)
+    needed = r"9 of 18 pictures can be used: at least 10 pictures in colour of 8 bits of at least 160x160 are needed"
+    with pytest.raises(InputError, match=needed):
+        pictures_of((grey + colour) * 9, PARTS["chroma"])
 
 
 def test_drawings_are_of_every_kind() -> None:
     drawings = [drawing(np.random.default_rng(seed), 96) for seed in range(12)]
     assert all(d.shape == (96, 96) and d.dtype == np.uint8 for d in drawings)
     assert len({d.tobytes() for d in drawings}) == 12
-
-
-def test_training_learns_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--crops", "2", "--threads", "1"]
-    run += ["--out", str(tmp_path / "net.pt")]
-    assert main([*run, "--steps", "2"]) == 0
-    assert main([*run, "--steps", "4"]) == 0
-    assert "dB by the net" in capsys.readouterr().err
 
 
 def test_bfloat16_is_used_where_the_processor_has_it_only() -> None:
@@ -211,7 +229,15 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_said_in_one_line(
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--device", "cuda", "--out", str(tmp_path / "net.pt")]
+    run = [
+        "enhance",
+        "--images",
+        str(folder_of_textures(tmp_path)),
+        "--device",
+        "cuda",
+        "--out",
+        str(tmp_path / "net.pt"),
+    ]
     assert main(run) == 2
     assert capsys.readouterr().err.strip().endswith("use --device cpu, or install its CUDA build")
 
@@ -219,7 +245,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_said_in_one_line(
 def test_a_net_for_looks_learns_from_features_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     pytest.importorskip("efficientnet_lite_pytorch", reason="the feature net is missing: pip install '.[train]'")
-    run = ["enhance", "--images", str(few_pictures(tmp_path)), "--crops", "2", "--threads", "1", "--json"]
+    run = ["enhance", "--images", str(folder_of_textures(tmp_path)), "--crops", "2", "--threads", "1", "--json"]
     assert main([*run, "--net", "perceptual", "--steps", "2", "--out", str(tmp_path / "net.pt")]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == "hybrid"
 
@@ -236,100 +262,6 @@ def test_features_tell_a_blurred_picture_from_a_sharp_one() -> None:
     same, other = (float(looks.distance(p, sharp)) for p in (sharp, blurred))
     assert same == 0
     assert other > 0.01
-
-
-def few_pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for seed in range(11):
-        Image.fromarray(texture(168, 168, seed)).save(folder / f"{seed}.png")
-    return folder
-
-
-def test_training_can_start_from_a_shipped_net() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
-    from training.checkpoints import weights_of
-    from training.nets import Net, Shape
-
-    (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
-    weights = weights_of(path)
-    part, layers = PARTS["luma"], 2 + len({name.split(".")[1] for name in weights if name.startswith("body")})
-    net = Net(Shape(part.layout.channels, part.outputs, len(weights["enter.weight"]), layers))
-    assert -(-layers // part.layout.across) == int(path.stem.split("-r")[1])
-    assert set(net.state_dict()) == set(weights)
-    net.grow_from([weights])
-    shipped = litert.Interpreter(model_path=str(path))
-    shipped.allocate_tensors()
-    (given,), (made,) = shipped.get_input_details(), shipped.get_output_details()
-    x = np.random.default_rng(3).normal(size=given["shape"]).astype(np.float32)
-    shipped.set_tensor(given["index"], x)
-    shipped.invoke()
-    with torch.no_grad():
-        found = net(torch.from_numpy(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-    assert np.abs(found - shipped.get_tensor(made["index"])).max() < 0.01 < np.abs(found).max()
-
-
-def test_a_larger_net_starts_as_the_mean_of_smaller_ones() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.nets import Net, Shape
-
-    torch.manual_seed(5)
-    small, deep = Net(Shape(7, 4, 5, 4)), Net(Shape(9, 4, 6, 6))
-    for net in (small, deep):
-        for parameter in net.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    large = Net(Shape(9, 4, 16, 8))
-    large.grow_from([small.state_dict(), deep.state_dict()])
-    x = torch.randn(2, 9, 6, 5)
-    assert torch.allclose(large(x), (small(x[:, :7]) + deep(x)) / 2, atol=1e-4)
-    with pytest.raises(ValueError, match="20 channels in 4 layers: more than the net to be trained has, 16 in 8"):
-        large.grow_from([small.state_dict()] * 4)
-
-
-def test_a_net_does_not_start_from_one_that_sees_something_else() -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is missing: pip install '.[ground]'")
-    from training.checkpoints import start_weights
-
-    (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
-    assert set(start_weights(path, "layered")) == set(start_weights(path, "luma"))
-    with pytest.raises(InputError, match="a net of luma has other cells than one of doubled"):
-        start_weights(path, "doubled")
-    with pytest.raises(InputError, match="must be a checkpoint, or have a name such as"):
-        start_weights(Path("net.tflite"), "luma")
-
-
-def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_shape() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.checkpoints import mean_of
-
-    about = {"net": "small", "part": "luma"}
-    states = [
-        {"about": about, "shape": {"width": 2}, "step": n, "mean": {"w": torch.full((2,), n)}} for n in (1.0, 4.0)
-    ]
-    assert mean_of(states)["mean"]["w"].tolist() == [2.5, 2.5]
-    assert mean_of(states)["step"] == 4
-    assert mean_of(states)["about"]["mean_of_steps"] == [1, 4]
-    with pytest.raises(InputError, match="one shape"):
-        mean_of([*states, {**states[0], "shape": {"width": 3}}])
-
-
-def test_a_net_goes_over_to_a_model_with_other_code_tables_only(model: Model) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
-    from training.checkpoints import carried
-
-    old = replace(model, lengths=np.roll(model.lengths, 1, axis=0))
-    names = [f"{m.model_id:04x}" for m in (old, model)]
-    state = {"about": {"net": "small", "model": names[0]}, "step": 3}
-    assert carried(state, old, model) == {
-        "about": {"net": "small", "model": names[1], "trained_for": names[0]},
-        "step": 3,
-    }
-    with pytest.raises(InputError, match=f"for model {names[0]}, not for {names[1]}"):
-        carried(state, model, old)
-    with pytest.raises(InputError, match="must be trained anew"):
-        carried(state, old, replace(model, price=model.price + 1))
 
 
 def test_what_training_lacks_is_said_in_one_line(

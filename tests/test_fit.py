@@ -29,7 +29,7 @@ def test_the_same_few_pictures_give_the_same_model_and_a_report_without_nan(fold
     report = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert report["model_id"] == f"{parse_model(data).model_id:04x}"
     assert report["pictures"] == {"train": 2, "validation": 0} and report["mse"]["validation"] == {}
-    assert "fewer than ten pictures" in capsys.readouterr().err
+    assert "fewer than 10 pictures" in capsys.readouterr().err
 
 
 def test_flat_pictures_are_refused_in_one_line(folder, tmp_path, capsys):
@@ -38,3 +38,36 @@ def test_flat_pictures_are_refused_in_one_line(folder, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "too little in these pictures" in said and said.count("\n") == 1
     assert not (tmp_path / "a.obm").exists()
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_left_out(folder, tmp_path, capsys):
+    for i in range(2):
+        Image.fromarray(texture(96, 128, i)).save(folder / f"{i}.png")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no picture")
+    assert main(["fit", "--images", str(folder), "--out", str(tmp_path / "a.obm")]) == 0
+    said = capsys.readouterr().err
+    assert [f"{folder / name}: " in said for name in ("cut.png", "text.jpg", "0.png")] == [True, True, False]
+    assert said.count("; left out") == 2 and "from 2 pictures" in said
+
+
+def test_pictures_of_which_none_can_be_read_are_refused(folder, tmp_path, capsys):
+    (folder / "text.jpg").write_text("no picture")
+    for command in ("fit", "neighbours"):
+        assert main([command, "--images", str(folder), "--out", str(tmp_path / "a.out")]) == 2
+        assert "none of 1 pictures can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["my.json", "my.png", "gone/my.obm", "pictures/0.obm", "locked.obm"])
+def test_what_a_fit_would_write_over_or_cannot_write_is_said_before_all_work(
+    name, folder, tmp_path, monkeypatch, capsys
+):
+    Image.fromarray(texture(96, 128)).save(folder / "0.png")
+    before = (folder / "0.png").read_bytes()
+    monkeypatch.setattr("training.fit.fit", pytest.fail)
+    if name == "locked.obm":
+        monkeypatch.setattr("os.access", lambda *_: False)
+    assert main(["fit", "--images", str(folder), "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (folder / "0.png").read_bytes() == before

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from onboard.errors import InputError
-from onboard.image_io import encode_picture, png_bytes, read_picture
+from onboard.image_io import check_outputs, encode_picture, png_bytes, read_picture
 from tests.pictures import deep_colourful
 
 PICTURE = deep_colourful(23, 31) * 13 + 1  # low bytes that matter
@@ -91,3 +91,17 @@ def test_deep_colour_goes_from_file_to_file_on_the_command_line(tmp_path: Path) 
     assert cli.main(["--lossless", source, "-o", more, "-q"]) == 0
     assert ground_cli.main([more, "-o", out, "-q"]) == 0
     assert (read_picture(out) == picture).all()
+
+
+def test_outputs_go_where_files_can_be_written_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_outputs(["-", "/dev/null", str(tmp_path / "a.png")], [])
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        check_outputs([str(tmp_path)], [])
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    check_outputs([str(tmp_path / "link.png"), str(tmp_path / "elsewhere" / "b.png")], [])
+    with pytest.raises(InputError, match=r"a\.png: cannot be written there"):
+        check_outputs([str(tmp_path / "a.png")], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,6 +228,53 @@ def test_a_file_that_is_no_net_is_named(
     with pytest.raises(ModelError, match=r"broken\.tflite: not a LiteRT file"):
         onboard.decompress(data, enhance="small")
     nets.load_net.cache_clear()
+
+
+@pytest.mark.parametrize("which", ["luma", "chroma"])
+@pytest.mark.parametrize("fault", ["cut", "other inputs"])
+def test_auto_passes_over_a_file_that_is_no_such_net_and_says_so(
+    fault: str, which: str, colour_photograph: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {part: nets.net_file("small", part, 0x7EFD) for part in ("luma", "chroma")}
+    broken = tmp_path / "broken.tflite"
+    whole = found["luma" if which == "chroma" else "chroma"][0].read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2] if fault == "cut" else whole)
+    nets.load_net.cache_clear()
+    for module in (nets, neural):
+        monkeypatch.setattr(module, "net_file", lambda _, part, *__: (broken, 4) if part == which else found[part])
+    data = onboard.compress(colour_photograph, quality=30)
+    report = onboard.decompress(data).report
+    assert report["decoder"] == "linear"
+    wrong = "not a LiteRT file" if fault == "cut" else "inputs where a net of"
+    assert "broken.tflite: " in report["why"] and wrong in report["why"] and "\n" not in report["why"]
+    with pytest.raises(ModelError, match=wrong):
+        onboard.decompress(data, enhance="small")
+    nets.load_net.cache_clear()
+
+
+def test_nets_of_a_folder_come_before_the_shipped_ones(
+    colour_photograph: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = onboard.compress(colour_photograph, quality=30)
+    luma, _ = nets.net_file("perceptual", "luma", 0x7EFD)  # in the place of the small one
+    (tmp_path / "small-luma-7efd-r4.tflite").write_bytes(luma.read_bytes())
+    assert (onboard.decompress(data, nets=tmp_path).image == shown(data, "perceptual")).all()
+    assert (shown(data, "small") != shown(data, "perceptual")).any()
+    stream, out = tmp_path / "in.obp", tmp_path / "out.png"
+    stream.write_bytes(data)
+    assert decode([str(stream), "-o", str(out), "--nets", str(tmp_path)]) == 0
+    assert (np.asarray(Image.open(out)) == shown(data, "perceptual")).all()
+    assert decode([str(stream), "-o", str(out), "--nets", str(tmp_path / "gone")]) == 2
+    assert "gone: not a folder of nets" in capsys.readouterr().err
+
+
+def test_standard_error_is_left_alone_once_litert_has_announced_itself(
+    photograph: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown(onboard.compress(photograph, quality=30), "small")
+    with nets._hushed():
+        os.write(2, b"from another thread")
+    assert capfd.readouterr().err == "from another thread"
 
 
 def test_streams_made_in_one_go_get_better_too(photograph: np.ndarray) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from onboard.encoder import Effort, analyse_picture
 from onboard.model import Model
 from onboard.wire import Colour, Description
+from training.cli import main
 
 interpreter = pytest.importorskip(
     "ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install '.[ground]'"
@@ -49,3 +52,13 @@ def test_latents_agree_with_the_kernel_to_a_sixteenth(model: Model, group: int, 
     units = got.shape[1]
     assert known.mean() > 0.9
     assert np.abs(got[known] - plane.latents[known, :units] / 16).max() <= 1 / 16 + 0.04
+
+
+def test_an_export_tells_its_files_as_json_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], model: Model
+) -> None:
+    pytest.importorskip("litert_torch", reason="litert-torch is not installed: pip install '.[train]'")
+    assert main(["export-tflite", "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert [each["output"] for each in told] == [str(tmp_path / f"{model.model_id:04x}-g{g}.tflite") for g in (1, 2)]
+    assert all(Path(each["output"]).stat().st_size == each["bytes"] for each in told)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pickle
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,40 +15,53 @@ from torch import Tensor
 from onboard.errors import InputError
 from onboard.ground.features import LAYOUTS
 from onboard.ground.nets import named
+from onboard.image_io import read_bytes, write_bytes
 from onboard.model import Model
 
 State = dict[str, Tensor]
 
+_KEYS = {"about", "shape", "step", "mean", "net", "optimisers", "schedules", "curve"}
+_ABOUT_KEYS, _SHAPE_KEYS = {"net", "part", "model"}, {"inputs", "outputs", "width", "layers"}
+
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    """Write a checkpoint whole or not at all. Raises InputError."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    write_bytes(str(path), out.getvalue())
 
 
 def load(path: Path) -> dict[str, Any]:
     """A checkpoint. Raises InputError."""
+    data = read_bytes(str(path))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not (isinstance(state, dict) and {"about", "shape", "mean"} <= set(state)):
-            raise ValueError("something else")
-        return state
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as e:
-        raise InputError(f"{path}: not a checkpoint of this command ({str(e).splitlines()[0]})") from None
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        whole = set(state) >= _KEYS and set(state["about"]) >= _ABOUT_KEYS and set(state["shape"]) >= _SHAPE_KEYS
+    except Exception:  # other bytes come to errors of any kind, and to advice to read them unsafely
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: not a checkpoint of `onboard-train enhance`")
+    return state
 
 
 def mean_of(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A checkpoint with the mean of the weights of several of one shape: where a run began and where it ended, say.
 
-    All else is the last one's, the curve as well: that of the mean is not known. Raises InputError when shapes differ.
+    All else is the last one's, the curve as well: that of the mean is not known. Raises InputError when shapes, parts
+    or models differ.
     """
     *_, last = states
-    if any((s["shape"], s["about"]["part"]) != (last["shape"], last["about"]["part"]) for s in states):
-        raise InputError("the mean of weights needs checkpoints of one part and one shape")
+    if any(_kind(state) != _kind(last) for state in states):
+        kinds = ", ".join("a {1} net for model {2}".format(*_kind(state)) for state in states)
+        raise InputError(f"the mean of weights needs checkpoints of one part, model and shape, not {kinds}")
     mean = {name: sum(s["mean"][name] for s in states) / len(states) for name in last["mean"]}
     about = {**last["about"], "mean_of_steps": [s["step"] for s in states]}
     return {**last, "about": about, "mean": mean}
+
+
+def _kind(state: dict[str, Any]) -> tuple[Any, str, str]:
+    """Shape, part and model of a checkpoint."""
+    return state["shape"], state["about"]["part"], state["about"]["model"]
 
 
 def carried(state: dict[str, Any], old: Model, new: Model) -> dict[str, Any]:
@@ -71,15 +83,23 @@ def report_of(state: dict[str, Any]) -> dict[str, Any]:
     return {**state["about"], "parameters": parameters, "shape": state["shape"], "curve": state["curve"]}
 
 
-def start_weights(path: Path, part: str) -> State:
-    """Weights for a net of a part to start from. Raises InputError when those of `path` see something else."""
+def start_weights(path: Path, part: str, model: str) -> State:
+    """Weights for a net of a part, for a model (its id in hexadecimal), to start from.
+
+    Raises InputError when those of `path` see something else.
+    """
     if path.suffix == ".tflite":
-        told = named(path.name)
-        own = told[1] if told else ""
+        _, own, its_model, _ = named(path.name) or ("", "", "", 0)
     else:
-        own = str(load(path)["about"]["part"])
+        about = load(path)["about"]
+        own, its_model = about["part"], about["model"]
     if own not in LAYOUTS:
         raise InputError(f"{path}: must be a checkpoint, or have a name such as small-luma-7efd-r4.tflite")
+    if its_model != model:
+        raise InputError(
+            f"{path}: a net for model {its_model}, not for {model}: give the file of {its_model} with --model; where "
+            "only code tables differ, `onboard-train export-nets --carry` makes a net to start from"
+        )
     theirs, ours, weights = LAYOUTS[own], LAYOUTS[part], weights_of(path)
     if (theirs.cell, theirs.squares, theirs.blocks) != (ours.cell, ours.squares, ours.blocks):
         raise InputError(f"{path}: a net of {own} has other cells than one of {part}")
@@ -101,7 +121,7 @@ def weights_of(path: Path) -> State:
         net.allocate_tensors()
         operations = net._get_ops_details()  # nothing public says which bias goes with which kernel
     except (OSError, ValueError) as e:
-        raise InputError(f"{path}: not a net of this project ({e})") from None
+        raise InputError(f"{path}: not a net of this project ({' '.join(str(e).split())})") from None
     tensors = {tensor["index"]: tensor for tensor in net.get_tensor_details()}
     widened = {int(o["outputs"][0]): int(o["inputs"][0]) for o in operations if o["op_name"] == "DEQUANTIZE"}
     weights: State = {}

@@ -7,14 +7,16 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 # The products here are small: threads of the linear algebra library would cost far more than they gain.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from onboard.errors import InputError
-from onboard.ground.nets import MIRRORED, NETS, PARTS
-from onboard.image_io import STDIO, write_bytes
+from onboard.ground.features import LAYOUTS
+from onboard.ground.nets import GUIDE, MIRRORED, NETS, cores
+from onboard.image_io import STDIO, check_outputs, write_bytes
 from onboard.model import Model, default_model, load_model
 from onboard.options import OK, add_talk, print_json, run, say
 
@@ -48,8 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument("--model", metavar="FILE", help="the model it decodes; the shipped one by default")
     enhance.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="file such as small-luma.pt")
     trained = [name for name in NETS if name not in MIRRORED]
-    enhance.add_argument("--net", choices=trained, default=NETS[0], help="which net (default small)")
-    enhance.add_argument("--part", choices=PARTS, default=PARTS[0], help="which of its parts")
+    net, part = GUIDE
+    enhance.add_argument("--net", choices=trained, default=net, help=f"which net (default {net})")
+    enhance.add_argument("--part", choices=tuple(LAYOUTS), default=part, help=f"which of its parts (default {part})")
     enhance.add_argument("--start", nargs="+", type=Path, default=[], metavar="NET", help="begin as the mean of these")
     enhance.add_argument("--steps", type=int, default=20000, metavar="N", help="batches (default 20000)")
     enhance.add_argument("--crops", type=int, default=20, metavar="N", help="crops of a batch (default 20)")
@@ -58,10 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     enhance.add_argument(
         "--threads",
         type=int,
-        default=os.cpu_count() or 1,
+        default=cores(),
         metavar="N",
         help="of the learning itself; default: all cores",
     )
+    enhance.add_argument("--nets", type=Path, metavar="DIR", help="where to look for the luma net that chroma goes by")
     where = "default: auto, the GPU where PyTorch finds one"
     enhance.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=where)
     add_talk(enhance)
@@ -107,12 +111,15 @@ def command(options: argparse.Namespace) -> int:
 
 
 def fit_command(options: argparse.Namespace) -> int:
-    from training.fit import fit, write
+    from training.fit import fit, outputs, write
+    from training.pictures import VALIDATION_EVERY, find
 
-    if not options.out.parent.is_dir():
-        raise InputError(f"{options.out}: the folder does not exist")
+    def named(model_id: int) -> Path:
+        return options.out / f"{model_id:04x}.obm" if options.out.is_dir() else options.out
+
+    _check_outputs(outputs(named(0)), find(options.images))
     result = fit(options.images)
-    out = options.out / f"{result.model.model_id:04x}.obm" if options.out.is_dir() else options.out
+    out = named(result.model.model_id)
     write(result, out)
     if options.json:
         print_json(result.report)
@@ -120,7 +127,7 @@ def fit_command(options: argparse.Namespace) -> int:
         r = result.report
         say(f"{out}: model {r['model_id']}, {r['model_bytes']} bytes, from {r['pictures']['train']} pictures")
         if not r["pictures"]["validation"]:
-            say("fewer than ten pictures: none is kept to tell how the model does on pictures that it has not seen")
+            say(f"fewer than {VALIDATION_EVERY} pictures: none is kept to tell how the model does on unseen ones")
     return OK
 
 
@@ -130,6 +137,7 @@ def neighbours_command(options: argparse.Namespace) -> int:
 
     model = _model(options.model)
     out = Path(options.out) / ARTEFACT.format(model.model_id) if Path(options.out).is_dir() else Path(options.out)
+    _check_outputs([out], [options.model])
     data = pack_neighbours(fit_neighbours(options.images, model))
     write_bytes(str(out), data)
     if options.json:
@@ -142,6 +150,7 @@ def neighbours_command(options: argparse.Namespace) -> int:
 def layers_command(options: argparse.Namespace) -> int:
     from training.layers import fit_tables
 
+    _check_outputs([options.out])
     data = fit_tables(options.images)
     write_bytes(options.out, data)
     if options.json:
@@ -165,18 +174,19 @@ def export_command(options: argparse.Namespace) -> int:
 
 def enhance_command(options: argparse.Namespace) -> int:
     _need("torch")
-    from training.enhance import HYBRID, RATE, Plan, train_part
+    from training.enhance import HYBRID, Plan, train_part
     from training.losses import PACKAGES
 
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
-    rate = RATE if options.rate is None else options.rate
-    plan = Plan(options.steps, options.crops, options.seed, options.threads, rate, options.device)
+    plan = Plan(options.steps, options.crops, options.seed, options.threads, options.rate, options.device)
+    _check_outputs([options.out], [options.model])
     model = _model(options.model)
-    report = train_part(options.images, model, options.net, options.part, plan, options.out, options.start, say)
+    net, part, out = options.net, options.part, options.out
+    report = train_part(options.images, model, net, part, plan, out, options.start, say, options.nets)
     if options.json:
         print_json(report)
-    elif not options.quiet:
+    elif report["curve"] and not options.quiet:
         last = report["curve"][-1]
         gain = last["layered_db" if "layered_db" in last else "whole_db"]
         say(f"{options.out}: {gain:+.2f} dB by the net, {last['lossy_db']:+.2f} dB with loss")
@@ -193,15 +203,22 @@ def export_nets_command(options: argparse.Namespace) -> int:
     if options.carry:
         old, new = map(load_model, options.carry)
         states = [carried(state, old, new) for state in states]
-    for state in [mean_of(states)] if options.mean else states:
-        data, out = export_net(state, not options.float32), options.out / net_name(state)
+    states = [mean_of(states)] if options.mean else states
+    outs = [options.out / net_name(state) for state in states]
+    _check_outputs([*outs, *(out.with_suffix(".json") for out in outs)], options.checkpoints)
+    results = []
+    for state, out in zip(states, outs, strict=True):
+        data = export_net(state, not options.float32)
         write_bytes(str(out), data)
         for path in superseded(out):
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
         write_bytes(str(out.with_suffix(".json")), (json.dumps(report_of(state), indent=1) + "\n").encode())
-        if not options.quiet:
+        results.append({"output": str(out), "bytes": len(data), "steps": state["step"]})
+        if not (options.quiet or options.json):
             say(f"{out}: {len(data)} bytes, {state['step']} steps")
+    if options.json:
+        print_json(results)
     return OK
 
 
@@ -211,12 +228,23 @@ def export_units_command(options: argparse.Namespace) -> int:
     from training.export_tflite import export_units
 
     model = _model(options.model)
-    for group in (1, 2):
-        out = options.out / f"{model.model_id:04x}-g{group}.tflite"
-        write_bytes(str(out), export_units(model, group, options.activations))
-        if not options.quiet:
+    outs = {group: options.out / f"{model.model_id:04x}-g{group}.tflite" for group in (1, 2)}
+    _check_outputs(list(outs.values()))
+    results = []
+    for group, out in outs.items():
+        data = export_units(model, group, options.activations)
+        write_bytes(str(out), data)
+        results.append({"output": str(out), "bytes": len(data), "group": group})
+        if not (options.quiet or options.json):
             say(f"{out}: G{group} of model {model.model_id:04x}")
+    if options.json:
+        print_json(results)
     return OK
+
+
+def _check_outputs(outputs: Iterable[Path | str], inputs: Iterable[Path | str | None] = ()) -> None:
+    """Before all work: raise InputError where outputs cannot go."""
+    check_outputs([str(path) for path in outputs], [str(path) for path in inputs if path is not None])
 
 
 def _model(path: str | None) -> Model:

@@ -10,6 +10,7 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.encoder import Effort, analyse_picture
+from onboard.errors import InputError
 from onboard.ground.features import (
     LAYOUTS,
     Layout,
@@ -18,6 +19,7 @@ from onboard.ground.features import (
     features,
     layered_features,
 )
+from onboard.ground.nets import GUIDE
 from onboard.ground.neural import decode_luma
 from onboard.job import Job
 from onboard.layers import spread_blocks
@@ -26,15 +28,16 @@ from onboard.planes import COLOUR, enlarge
 from onboard.scan import scan
 from onboard.shot import single_shot
 from onboard.wire import MAX_PACKET, Colour
-from training.pictures import describe, load, luma
+from training.pictures import VALIDATION_EVERY, describe, load, luma, split
 
 CROP = 40  # cells a side
 INDICES = (40, 150, 200)  # least, likeliest, most; previews take the upper half
-LUMA, LUMA_PART = "small", "luma"  # the net whose pictures chroma goes by
 LEAST_ERROR = 1.0  # squared levels: nearly perfect examples do not outweigh all others
 VALIDATION_INDICES = (96, 128, 160, 184)
 VALIDATION_STEPS = (32, 48, 64, 80, 96)
 VALIDATION_SIDE = 512
+VALIDATED_SHARE, MOST_VALIDATED = 3, 32  # one of so many pictures of the validation share, and so many at most
+KEPT_SIDE = 2048  # pixels a side of what is kept of a picture, at most
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Part:
         refined: whether its streams are made in one go with layer 2.
         most: pixels a side of an example, at most.
         indices: least, likeliest and most quantiser index of an example.
+        nets: folder of the net by whose luma chroma goes; None for the shipped ones.
     """
 
     layout: Layout
@@ -59,6 +63,7 @@ class Part:
     refined: bool = False
     most: int = 640
     indices: tuple[int, int, int] = INDICES
+    nets: Path | None = None
 
     @property
     def grey(self) -> bool:
@@ -119,16 +124,32 @@ class Example:
     kind: str
 
 
-def pictures_of(paths: Sequence[Path], part: Part) -> list[np.ndarray]:
-    """Every picture at least half as large as a crop: its 8-bit luma, or for the chroma net itself where it has 8 bits
-    and colour."""
+def pictures_of(paths: Sequence[Path], part: Part) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(training, validation): of every picture at least half as large as a crop the middle, at most KEPT_SIDE pixels a
+    side: its 8-bit luma, or for the chroma net itself where it has 8 bits and colour.
+
+    Of the validation share only as many as validation() needs. Raises InputError when there are too few.
+    """
     found = []
     for picture in load(paths, "pictures"):
-        if part.grey:
-            found.append(luma(picture))
-        elif picture.ndim == 3 and picture.dtype == np.uint8:
-            found.append(picture)
-    return [p for p in found if 2 * min(p.shape[:2]) >= part.crop]
+        usable = part.grey or (picture.ndim == 3 and picture.dtype == np.uint8)
+        if usable and 2 * min(picture.shape[:2]) >= part.crop:
+            found.append(_middle(luma(picture) if part.grey else picture).copy())  # or all of it would be kept
+    if len(found) < VALIDATION_EVERY:
+        what = "pictures" if part.grey else "pictures in colour of 8 bits"
+        least = part.crop // 2
+        raise InputError(
+            f"{len(found)} of {len(paths)} pictures can be used: at least {VALIDATION_EVERY} {what} of at least "
+            f"{least}x{least} are needed, for one of {VALIDATION_EVERY} is kept for validation"
+        )
+    training, unseen = split(found)
+    return training, unseen[:: max(VALIDATED_SHARE, -(-len(unseen) // MOST_VALIDATED))]
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    """What is kept of a picture."""
+    y, x = (max(n - KEPT_SIDE, 0) // 2 for n in picture.shape[:2])
+    return picture[y : y + KEPT_SIDE, x : x + KEPT_SIDE]
 
 
 def make(
@@ -166,7 +187,7 @@ def make(
     known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
     plain, target = decoding.plain(latents), picture[None]
     if not part.grey:
-        seen = chroma_features(part.layout, decode_luma(decoding, LUMA), plain[1:], known)
+        seen = chroma_features(part.layout, decode_luma(decoding, GUIDE[0], part.nets), plain[1:], known)
         base, target = [enlarge(plane, description, 1) for plane in plain[1:]], _chroma(picture)
     elif part.refined:
         (over, *_), (reached, *_) = decoding.refined()

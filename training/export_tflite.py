@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,13 @@ FLOAT16 = qtyping.OpQuantizationConfig(
 )
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Nothing on standard output, which is for results: the converters tell their progress there."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
 class _Exported(nn.Module):
     """Channels last, as LiteRT has them."""
 
@@ -35,6 +46,7 @@ class _Exported(nn.Module):
         return self.net(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+@_hushed()
 def export_net(state: dict[str, Any], half: bool = True) -> bytes:
     """The running mean of a checkpoint as a LiteRT file; weights in 16 bits unless told otherwise.
 
@@ -78,6 +90,7 @@ class _Units(nn.Module):
         return self.product(x)
 
 
+@_hushed()
 def export_units(model: Model, group: int, activations: int) -> bytes:
     """G1 (group 1) or G2 as a LiteRT file whose weights are the model's own int8 weights.
 
@@ -98,8 +111,6 @@ def export_units(model: Model, group: int, activations: int) -> bytes:
 
 
 def _convert(module: nn.Module, example: Tensor) -> bytes:
-    import tempfile
-
     import litert_torch
 
     with tempfile.TemporaryDirectory() as folder:

@@ -13,14 +13,14 @@ import numpy as np
 
 from onboard.encoder import Effort, PlaneLatents, analyse_picture, quantise, threshold_energy
 from onboard.errors import InputError, ModelError
-from onboard.image_io import png_bytes
+from onboard.image_io import png_bytes, write_bytes
 from onboard.kernels.entropy import SET_SYMBOLS
 from onboard.kernels.predict import add_prediction
 from onboard.model import SETS, Model
 from onboard.planes import plane_count
 from onboard.wire import STEPS, Colour
 from training import codes, units
-from training.pictures import blocks, describe, find, load, luma, split
+from training.pictures import blocks, describe, find, load, luma, readable, split
 
 OPERATING = (88, 112, 136, 160, 184)  # quantiser indices that previews use: steps 27, 45, 76, 128 and 215
 SET_LIMITS = (84, 128)
@@ -48,7 +48,7 @@ class Fit:
 
 def fit(folders: list[Path]) -> Fit:
     """Fit everything the board and the normative decoder need. Raises InputError when the pictures do not allow it."""
-    paths = find(folders)
+    paths = readable(find(folders))
     try:
         return _fit(folders, *split(paths))
     except (ModelError, np.linalg.LinAlgError) as e:
@@ -99,10 +99,16 @@ def _fit(folders: list[Path], train: list[Path], validation: list[Path]) -> Fit:
 
 
 def write(result: Fit, out: Path) -> None:
+    """Write the model file, the report and the picture of the units. Raises InputError."""
+    shown = png_bytes(units.picture_of_units(result.model.weights.astype(float)))
+    contents = result.model.data, (json.dumps(result.report, indent=1) + "\n").encode(), shown
+    for path, data in zip(outputs(out), contents, strict=True):
+        write_bytes(str(path), data)
+
+
+def outputs(out: Path) -> tuple[Path, Path, Path]:
     """Model file, `.json` report and `.png` of the units beside it."""
-    out.write_bytes(result.model.data)
-    out.with_suffix(".json").write_text(json.dumps(result.report, indent=1) + "\n")
-    out.with_suffix(".png").write_bytes(png_bytes(units.picture_of_units(result.model.weights.astype(float))))
+    return out, out.with_suffix(".json"), out.with_suffix(".png")
 
 
 def fit_units(paths: list[Path]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:

@@ -24,7 +24,7 @@ from onboard.refiner import base_index, zone
 from onboard.tables import LOSSLESS_SETS, REFINE_SETS, pack_tables
 from onboard.wire import Colour
 from training.codes import package_merge
-from training.pictures import describe, find, load, luma, split
+from training.pictures import describe, find, load, luma, readable, split
 
 STEPS = (16, 32, 48, 60, 72, 84, 96, 112)  # indices into LAYER_STEPS: 2 to 128 samples
 SECTION_BLOCKS = 1024
@@ -36,7 +36,7 @@ EMPTY_LEVEL = 0
 
 def fit_tables(folders: list[Path]) -> bytes:
     """The file of format tables."""
-    train, _ = split(find(folders))
+    train, _ = split(readable(find(folders)))
     model = default_model()
     refined, exact = [], []
     for picture in load(train, "symbols of the layers"):

@@ -11,7 +11,7 @@ from onboard.ground.linear import CLASSES, FEATURES, Neighbours
 from onboard.model import Model
 from onboard.wire import Colour
 from training.fit import decoded
-from training.pictures import blocks, describe, find, load, luma
+from training.pictures import blocks, describe, find, load, luma, readable
 
 INDICES = (32, 64, 88, 104, 120, 136, 152, 168, 188)
 RIDGE = 2e3  # squared latents: keeps features that a class never shows at zero
@@ -19,7 +19,7 @@ RIDGE = 2e3  # squared latents: keeps features that a class never shows at zero
 
 def fit_neighbours(folders: list[Path], model: Model) -> Neighbours:
     """Fit matrices to the coded scale and to twice that, for every class of neighbourhood and quantiser index."""
-    paths = find(folders)
+    paths = readable(find(folders))
     own = _regress(paths, model, 0)
     return Neighbours(model.model_id, np.array(INDICES), own, _regress(paths, model, 1))
 

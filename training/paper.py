@@ -13,7 +13,7 @@ import numpy as np
 
 from onboard.errors import InputError
 from onboard.model import Model, default_model
-from training.pictures import blocks, find, load, luma
+from training.pictures import blocks, find, load, luma, readable
 from training.units import principal_units
 
 PAPER = {
@@ -31,7 +31,7 @@ def reproduce(folder: Path, model: Model | None = None) -> list[dict[str, Any]]:
     """
     model = model or default_model()
     found = {}
-    for path, picture in zip(paths := find([folder]), load(paths, "pictures"), strict=True):
+    for path, picture in zip(paths := readable(find([folder])), load(paths, "pictures"), strict=True):
         if picture.shape[:2] == (SIDE, SIDE):
             found[path.stem] = blocks(luma(picture)).reshape(-1, 64)
     missing = set(PAPER[1]) - set(found)

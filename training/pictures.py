@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from onboard.errors import InputError
 from onboard.image_io import READABLE, read_picture
-from onboard.options import progress_bar
+from onboard.options import progress_bar, say
 from onboard.planes import choose_window, strips
 from onboard.wire import Colour, Curve, Description
 
 VALIDATION_EVERY = 10
+
+T = TypeVar("T")
 
 
 def find(folders: Sequence[Path]) -> list[Path]:
@@ -24,31 +27,53 @@ def find(folders: Sequence[Path]) -> list[Path]:
     return sorted(found, key=lambda p: p.as_posix())
 
 
-def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(training, validation): every tenth picture validates."""
-    return [p for i, p in enumerate(paths) if (i + 1) % VALIDATION_EVERY], paths[
-        VALIDATION_EVERY - 1 :: VALIDATION_EVERY
-    ]
+def readable(paths: Sequence[Path]) -> list[Path]:
+    """Those of the files that can be read to their end; says what is wrong with the others.
+
+    Raises InputError when none is left.
+    """
+    found = []
+    for path in _counted(paths, "reading"):
+        try:
+            read_picture(path)
+            found.append(path)
+        except InputError as e:
+            say(f"{e}; left out")
+    if not found:
+        raise InputError(f"none of {len(paths)} pictures can be read")
+    return found
+
+
+def split(pictures: list[T]) -> tuple[list[T], list[T]]:
+    """(training, validation): one picture of VALIDATION_EVERY validates."""
+    training = [p for i, p in enumerate(pictures, 1) if i % VALIDATION_EVERY]
+    return training, pictures[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]
 
 
 def describe(picture: np.ndarray, colour: Colour, scale_log2: int = 0) -> Description:
+    """How a picture is coded; ids are zero."""
     window = choose_window(picture, Curve.LINEAR, bool((picture == 0).any())) if picture.itemsize == 2 else None
     return Description(0, 0, 0, picture.shape[1], picture.shape[0], scale_log2, 0, colour, window)
 
 
-def luma(picture: np.ndarray, scale_log2: int = 0) -> np.ndarray:
+def luma(picture: np.ndarray) -> np.ndarray:
     """The 8-bit grey or Y plane that the encoder would code."""
-    description = describe(picture, Colour.GREY, scale_log2)
+    description = describe(picture, Colour.GREY)
     return np.concatenate([strip for _, _, strip in strips(picture, description)])
 
 
 def load(paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
-    """Pictures one by one, with a progress bar on a terminal."""
+    """Pictures one by one, with a progress bar on a terminal. Raises InputError naming a file; see readable()."""
+    yield from map(read_picture, _counted(paths, what))
+
+
+def _counted(paths: Sequence[Path], what: str) -> Iterator[Path]:
+    """The paths one by one, with a progress bar on a terminal."""
     progress = progress_bar(what)
     for i, path in enumerate(paths):
         if progress is not None:
             progress(i + 1, len(paths))
-        yield read_picture(path)
+        yield path
 
 
 def blocks(plane: np.ndarray) -> np.ndarray:

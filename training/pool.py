@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from onboard.encoder import Effort
-from onboard.errors import InputError
-from onboard.ground.nets import cores, unavailable
+from onboard.ground.nets import cores
 from onboard.model import Model
-from training.examples import CROP, LUMA, LUMA_PART, NO_LOSS, Example, Loss, Part, make
+from training.examples import CROP, NO_LOSS, Example, Loss, Part, make
 from training.synthetic import coloured, drawing
 
 POOL = 64
@@ -48,25 +47,26 @@ class Pool:
     """
 
     def __init__(self, pictures: list[np.ndarray], model: Model, part: Part, seed: int) -> None:
-        """Raises InputError when what the examples need is missing."""
-        if not part.grey and (why := unavailable(LUMA, LUMA_PART, model.model_id)) is not None:
-            raise InputError(f"chroma goes by the luma that a net has made, and there is none: {why}")
         self._source = _Source(pictures, model, part)
         self._part, self._seed = part, seed
         self._rng = np.random.default_rng(seed)
         self._threads = ThreadPoolExecutor(cores())
         self._coming: deque[Future[Example]] = deque()
         self._numbers = count()
-        for _ in range(POOL + AHEAD * cores()):
-            self._order()
-        self._pool = [self._coming.popleft().result() for _ in range(POOL)]
         self._next = 0
+        try:
+            for _ in range(POOL + AHEAD * cores()):
+                self._order()
+            self._pool = [self._coming.popleft().result() for _ in range(POOL)]
+        except BaseException:  # whoever would end the threads has no pool yet
+            self._end()
+            raise
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        self._end()
 
     def batch(self, crops: int) -> Batch:
         """Random crops, after one example of the pool was renewed."""
@@ -85,6 +85,9 @@ class Pool:
             target.append(e.target[area])
             weight.append(e.weight)
         return Batch(np.stack(seen), np.stack(base), np.stack(target), np.array(weight, np.float32))
+
+    def _end(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def _order(self) -> None:
         """Have the next example made."""

@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
     parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
     parser.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
+    parser.add_argument("--nets", type=Path, metavar="DIR", help="look here for nets before the shipped ones")
     parser.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
     )
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(options: argparse.Namespace) -> int:
     check_options(options)
     models = [load_model(path) for path in options.model]
-    store = Store({m.model_id: m for m in models})
+    store = Store({m.model_id: m for m in models}, nets=options.nets)
     if options.neighbours:
         try:
             store.neighbours = parse_neighbours(read_bytes(options.neighbours))

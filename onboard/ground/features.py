@@ -17,7 +17,7 @@ LEVEL_UNIT = 64.0  # of 128 levels
 STEP_MIDDLE, STEP_UNIT = 80.0, 40.0
 
 # rows and columns of a block grid
-Part = tuple[slice, slice]
+Area = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def features(state: PlaneState, latents: PlaneLatents) -> np.ndarray:
     return out.reshape(latents.rows, latents.columns, CHANNELS)
 
 
-def pixels(part: Part, side: int) -> Part:
+def pixels(part: Area, side: int) -> Area:
     """The samples of blocks of side x side samples."""
     rows, columns = part
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)

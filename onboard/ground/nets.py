@@ -11,21 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from onboard.errors import ModelError
+from onboard.errors import InputError, ModelError
 from onboard.ground.features import LAYOUTS
 
 NETS = ("small", "large", "perceptual")  # what another net has no part for, it leaves to the small one
 MIRRORED = {"large": "small"}  # the mean over four mirror images, in four times the time, of what another net makes
-PARTS = tuple(LAYOUTS)
+GUIDE = NETS[0], "luma"  # net and part by whose pictures chroma goes; what is trained when nothing else is asked for
 ARTEFACT = "{net}-{part}-{model}-r{radius}.tflite"  # the radius is that of the net's view, in blocks
 _NAMED = re.compile(r"([a-z]+)-([a-z]+)-([0-9a-f]{4})-r(\d+)\.tflite")
 
 _LOCK = threading.Lock()  # nets are kept, and LiteRT's interpreters serve one thread
+_ANNOUNCED = threading.Event()  # LiteRT has said how it runs, which it says once
 
 
 @dataclass(eq=False)
@@ -62,31 +64,34 @@ def stand_ins(name: str) -> list[str]:
     return list(dict.fromkeys((name, NETS[0])))
 
 
-def unavailable(name: str, part: str, model_id: int) -> str | None:
-    """Why a net cannot make a luma_part(), in words; None when it can."""
+def unavailable(name: str, part: str, model_id: int, folder: Path | None = None) -> str | None:
+    """Why a net cannot make a luma_part(), in words; None when it can. See net_file()."""
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         return "LiteRT is not installed: pip install 'onboard-compress[ground]'"
-    if net_file(name, part, model_id) is None:
+    if net_file(name, part, model_id, folder) is None:
         what = part if part == "luma" else f"{part} luma"
         return f"no {name} net of {what} for model {model_id:04x}"
     return None
 
 
-def digest(name: str, part: str, model_id: int) -> str:
+def digest(name: str, part: str, model_id: int, folder: Path | None = None) -> str:
     """Which file a part of a net is, and its contents: "NAME CRC-32"; empty when there is none."""
-    found = net_file(name, part, model_id)
+    found = net_file(name, part, model_id, folder)
     return f"{found[0].name} {crc32(found[0].read_bytes()):08x}" if found else ""
 
 
-def net_file(name: str, part: str, model_id: int) -> tuple[Any, int] | None:
-    """File and radius of a part of a net."""
+def net_file(name: str, part: str, model_id: int, folder: Path | None = None) -> tuple[Any, int] | None:
+    """File and radius of a part of a net, out of a folder or else of the shipped ones. Raises InputError."""
     wanted = MIRRORED.get(name, name), part, f"{model_id:04x}"
-    for entry in (files("onboard.ground") / "models").iterdir():
-        found = named(entry.name)
-        if found is not None and found[:3] == wanted:
-            return entry, found[3]
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder of nets")
+    for place in (folder, files("onboard.ground") / "models"):
+        for entry in place.iterdir() if place is not None else ():
+            found = named(entry.name)
+            if found is not None and found[:3] == wanted:
+                return entry, found[3]
     return None
 
 
@@ -96,19 +101,19 @@ def named(artefact: str) -> tuple[str, str, str, int] | None:
     return (found[1], found[2], found[3], int(found[4])) if found else None
 
 
-@lru_cache(maxsize=2 * len(PARTS))
-def load_net(name: str, part: str, model_id: int) -> Net:
-    """A part of a net, ready to run. Raises ModelError."""
+@lru_cache(maxsize=2 * len(LAYOUTS))
+def load_net(name: str, part: str, model_id: int, folder: Path | None = None) -> Net:
+    """A part of a net, see net_file(), ready to run. Raises ModelError."""
     from ai_edge_litert.interpreter import Interpreter
 
-    found = net_file(name, part, model_id)
+    found = net_file(name, part, model_id, folder)
     if found is None:
         raise ModelError(f"no {name} net of {part} for model {model_id:04x}: onboard-train enhance makes one")
     path, radius = found
     try:
         net = Net(Interpreter(model_content=path.read_bytes(), num_threads=cores()), radius)
-    except (ValueError, RuntimeError) as e:
-        raise ModelError(f"{path.name}: not a LiteRT file ({e})") from None
+    except (OSError, ValueError, RuntimeError) as e:
+        raise ModelError(f"{path.name}: not a LiteRT file ({' '.join(str(e).split())})") from None
     inputs, expected = int(net.interpreter.get_input_details()[0]["shape"][-1]), LAYOUTS[part].channels
     if inputs != expected:
         raise ModelError(f"{path.name}: has {inputs} inputs where a net of {part} has {expected}")
@@ -122,7 +127,12 @@ def cores() -> int:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """No standard error: LiteRT announces there how it will run, and has no switch for that."""
+    """No standard error, of any thread, while LiteRT first takes memory: it announces there how it will run, once in a
+    process, and has no switch for that."""
+    if _ANNOUNCED.is_set():
+        yield
+        return
+    _ANNOUNCED.set()
     try:
         kept = os.dup(2)
     except OSError:  # there is none

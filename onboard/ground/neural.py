@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
+from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,8 +19,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onboard.decoder import MISSING, Decoding, PlaneLatents
 from onboard.ground.features import (
     LAYOUTS,
+    Area,
     Layout,
-    Part,
     base_features,
     chroma_features,
     features,
@@ -32,7 +33,7 @@ from onboard.ground.nets import MIRRORED, Net, load_net, net_file, stand_ins
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import average, enlarge, shape_at
-from onboard.wire import BLOCK, MAX_INDEX, Description
+from onboard.wire import BLOCK, MAX_INDEX, Colour, Description
 
 FINEST_STEP = 52  # index into LAYER_STEPS; what is finer shows as it is
 LINEAR_SHARE, LEAST_LINEAR_SHARE = 0.6, 0.06  # in chroma, at the finest and the coarsest index: two err less than one
@@ -64,8 +65,9 @@ def decode_neural(
     neighbours: Neighbours | None,
     refined: Refined | None = None,
     progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> list[np.ndarray]:
-    """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable().
+    """Every plane at full size, uint8 (height, width), by the nets called `name`; see unavailable() and net_file().
 
     They are the plain ones, enlarged, with corrections; those of chroma go by the luma that has been made, and some of
     what the linear decoder makes is mixed in. Without a net for it (see stand_ins) chroma is the linear decoder's, and
@@ -75,10 +77,10 @@ def decode_neural(
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
-    seen = _Seen.of(decoding)
+    seen = _Seen.of(decoding, folder)
     luma = _luma_job(seen, name, refined)
-    colour = len(seen.latents) > 1
-    painter = next((n for n in stand_ins(name) if colour and net_file(n, "chroma", d.model_id) is not None), None)
+    colour = d.colour != Colour.GREY
+    painter = _painter(name, d, folder) if colour else None
     total, done = len(_tiles(luma.layout, luma.still.shape)), count(1)
     if painter is not None:
         total += len(_tiles(LAYOUTS["chroma"], seen.known[1].shape))
@@ -95,16 +97,29 @@ def decode_neural(
     return planes
 
 
-def decode_luma(decoding: Decoding, name: str) -> np.ndarray:
+def load_nets(name: str, part: str, description: Description, folder: Path | None) -> None:
+    """Load what decode_neural() will run for a luma_part(). Raises ModelError when a file of it is no such net."""
+    load_net(name, part, description.model_id, folder)
+    if description.colour != Colour.GREY and (painter := _painter(name, description, folder)) is not None:
+        load_net(painter, "chroma", description.model_id, folder)
+
+
+def _painter(name: str, description: Description, folder: Path | None) -> str | None:
+    """The net that makes chroma for a net."""
+    found = (n for n in stand_ins(name) if net_file(n, "chroma", description.model_id, folder) is not None)
+    return next(found, None)
+
+
+def decode_luma(decoding: Decoding, name: str, folder: Path | None = None) -> np.ndarray:
     """The luma of a picture without higher layers, uint8 (height, width), as decode_neural() makes it."""
-    (luma,) = _made(_luma_job(_Seen.of(decoding), name, None), decoding.description, lambda: None)
+    (luma,) = _made(_luma_job(_Seen.of(decoding, folder), name, None), decoding.description, lambda: None)
     return luma
 
 
 # outputs of features, float32 (rows, columns, channels) of cells both
 Run = Callable[[np.ndarray], np.ndarray]
 # features of a part, in blocks
-View = Callable[[Part], np.ndarray]
+View = Callable[[Area], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -126,19 +141,21 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is there to go by: latents, what is known of their blocks (features), and the plain planes, whole blocks."""
+    """What is there to go by: the folder of nets, latents, what is known of their blocks (features), and the plain
+    planes, whole blocks."""
 
     decoding: Decoding
+    folder: Path | None
     latents: list[PlaneLatents]
     known: list[np.ndarray]
     plain: list[np.ndarray]
 
     @classmethod
-    def of(cls, decoding: Decoding) -> _Seen:
+    def of(cls, decoding: Decoding, folder: Path | None) -> _Seen:
         latents = decoding.latents()
         known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
         plain = [_whole(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
-        return cls(decoding, latents, known, plain)
+        return cls(decoding, folder, latents, known, plain)
 
     def busy(self, plane: int) -> np.ndarray:
         """Blocks (bool) that more than a first latent describes."""
@@ -159,7 +176,7 @@ def _made(job: _Job, description: Description, tick: Callable[[], None]) -> list
 def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
     own = luma_part(seen.decoding, refined)
-    net, layout = load_net(name, own, d.model_id), LAYOUTS[own]
+    net, layout = load_net(name, own, d.model_id, seen.folder), LAYOUTS[own]
     if d.scale_log2:
         shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
         shown = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
@@ -169,7 +186,7 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
         shown_log2, shown = 0, plain.copy()
         still = _featureless(seen.latents[0], busy | changed) | kept
 
-    def view(part: Part) -> np.ndarray:
+    def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
         return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
@@ -181,7 +198,7 @@ def _chroma_job(
 ) -> _Job:
     """Cb and Cr, that go by what has been made of luma."""
     d, planes = seen.decoding.description, (1, 2)
-    net, layout = load_net(painter, "chroma", d.model_id), LAYOUTS["chroma"]
+    net, layout = load_net(painter, "chroma", d.model_id, seen.folder), LAYOUTS["chroma"]
     still = [_featureless(seen.latents[i], seen.busy(i)) for i in planes]
     all_still = still[0] & still[1] & _halved(luma.still, still[0].shape)
     if refined is not None and luma_has_layers(d):  # they will lie over all of this
@@ -194,7 +211,7 @@ def _chroma_job(
     if d.scale_log2:
         guide = average(np.ascontiguousarray(guide), 1)
 
-    def view(part: Part) -> np.ndarray:
+    def view(part: Area) -> np.ndarray:
         around = [seen.plain[i][pixels(part, BLOCK)] for i in planes]
         known = [seen.known[0][pixels(part, 2)], *(seen.known[i][part] for i in planes)]
         return chroma_features(layout, guide[pixels(part, 2 * BLOCK)], around, known)
@@ -262,7 +279,7 @@ def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
     return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
 
 
-def _correct(job: _Job, tile: Part) -> None:
+def _correct(job: _Job, tile: Area) -> None:
     """Correct the blocks of a tile, as if the net had seen everything at once."""
     bounds = list(zip(tile, job.still.shape, strict=True))
     rows, columns = (slice(max(t.start - job.radius, 0), min(t.stop + job.radius, n)) for t, n in bounds)
@@ -282,7 +299,7 @@ def _correct(job: _Job, tile: Part) -> None:
         np.copyto(part, np.clip(np.rint(made), 0, 255), where=moves, casting="unsafe")
 
 
-def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Part]:
+def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Area]:
     """The tiles of a grid of blocks."""
     rows, columns, side = *grid[:2], max(TILE // layout.across, 1)
     corners = product(range(0, rows, side), range(0, columns, side))

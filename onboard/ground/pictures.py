@@ -6,16 +6,18 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onboard.arguments import joined
 from onboard.decoder import Decoding
-from onboard.errors import InputError, NothingDecodableError
+from onboard.errors import InputError, ModelError, NothingDecodableError
 from onboard.ground.linear import Neighbours, decode_linear, find_neighbours
 from onboard.ground.nets import NETS, stand_ins, unavailable
-from onboard.ground.neural import Progress, decode_neural, luma_has_layers, luma_part
+from onboard.ground.neural import Progress, decode_neural, load_nets, luma_has_layers, luma_part
 from onboard.ground.recover import recover
 from onboard.ground.refined import show
 from onboard.missing import MissingMap, lines, map_of, section_grid
@@ -68,6 +70,7 @@ class Store:
     origins: dict[Description, str] = field(default_factory=dict)  # the source that brought a picture's first packet
     skipped_kinds: int = 0
     neighbours: Neighbours | None = None  # beside the shipped ones
+    nets: Path | None = None  # folder of nets, before the shipped ones
     limit: int | None = None  # most bytes that packets may take in memory, about; None for no limit
     kept: int = 0
     refused: int = 0  # packets beyond the limit
@@ -143,10 +146,10 @@ def decode_picture(
     decoding.add(packets)
     refined = decoding.refined() if decoding.layers.any else None
     neighbours = find_neighbours(description.model_id, store.neighbours)
-    used, why = _choose(enhance, luma_part(decoding, refined), description.model_id, neighbours)
+    used, why = _choose(enhance, luma_part(decoding, refined), description, neighbours, store.nets)
     make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
     if used in NETS:
-        make_base = partial(decode_neural, decoding, used, neighbours, refined, progress)
+        make_base = partial(decode_neural, decoding, used, neighbours, refined, progress, store.nets)
     elif used == "linear" and neighbours is not None:
         make_base = partial(decode_linear, decoding, neighbours)
     report = {
@@ -177,12 +180,20 @@ def decode_picture(
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
-def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | None) -> tuple[str, str]:
-    """(decoder, why). Raises InputError when a net was asked for by name that cannot be run."""
+def _choose(
+    enhance: str, part: str, description: Description, neighbours: Neighbours | None, nets: Path | None
+) -> tuple[str, str]:
+    """(decoder, why). Raises InputError when a net was asked for by name that cannot be run.
+
+    A net's file that is none is passed over with "auto" only: whoever named the net learns of it when it is run.
+    """
+    model_id = description.model_id
     reasons: list[str] = []
     if enhance in (*NETS, "auto"):
         for name in stand_ins(NETS[0] if enhance == "auto" else enhance):
-            obstacle = unavailable(name, part, model_id)
+            obstacle = unavailable(name, part, model_id, nets)
+            if obstacle is None and enhance == "auto":
+                obstacle = _broken(name, part, description, nets)
             if obstacle is None:
                 return name, "; ".join(reasons) or ("the best decoder at hand" if enhance == "auto" else "asked for")
             reasons.append(obstacle)
@@ -193,6 +204,15 @@ def _choose(enhance: str, part: str, model_id: int, neighbours: Neighbours | Non
             return "linear", "; ".join(reasons) or "asked for"
         reasons.append(f"no neighbour matrices for model {model_id:04x}")
     return "plain", "; ".join(reasons) or "asked for"
+
+
+def _broken(name: str, part: str, description: Description, nets: Path | None) -> str | None:
+    """What is wrong with the files of a net; None when it can be run."""
+    try:
+        load_nets(name, part, description, nets)
+    except ModelError as e:
+        return str(e)
+    return None
 
 
 def missing_of(decoding: Decoding) -> MissingMap:
@@ -221,9 +241,10 @@ def decode_one(
     enhance: str = "auto",
     max_pixels: int | None = None,
     models: Iterable[Model] = (),
+    nets: str | PathLike[str] | None = None,
 ) -> Decoded:
     """The one picture in the data; see onboard.decompress."""
-    store = Store({m.model_id: m for m in models})
+    store = Store({m.model_id: m for m in models}, nets=None if nets is None else Path(nets))
     store.add(joined(data))
     found = store.descriptions()
     if len(found) > 1:
