@@ -76,7 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="16-bit input: 0 means no data (default: where more than 1 %% of it is 0)",
     )
     parser.add_argument(
-        "--all-data", dest="no_data", action="store_false", help="16-bit input: 0 is a sample like any other"
+        "--all-data",
+        dest="no_data",
+        action="store_false",
+        default=None,
+        help="16-bit input: 0 is a sample like any other",
     )
     parser.add_argument("--source-id", metavar="TEXT", help="call sign or source id, put in every packet")
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
