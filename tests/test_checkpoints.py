@@ -226,11 +226,9 @@ def test_chroma_goes_by_a_net_of_luma_in_a_folder(
     (shipped,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
     (tmp_path / f"small-luma-{other.model_id:04x}-r4.tflite").write_bytes(shipped.read_bytes())
     part, effort = replace(PARTS["chroma"], nets=tmp_path), Effort(model.threshold, model.price)
-    made = [
-        make(colourful(176, 208), *own, 90, effort, NO_LOSS, 0).seen
-        for own in ((other, part), (model, PARTS["chroma"]))
-    ]
-    assert (made[0] == made[1]).all()
+    cases = (other, part), (model, PARTS["chroma"])
+    theirs, usual = (make(colourful(176, 208), *case, 90, effort, NO_LOSS, 0).seen for case in cases)
+    assert (theirs == usual).all()
     chroma = [*command, "--part", "chroma", "--model", str(tmp_path / "other.obm"), "--nets", str(tmp_path)]
     assert main(chroma) == 2
     assert "0 of 11 pictures can be used" in capsys.readouterr().err  # they have no colour

@@ -117,7 +117,7 @@ def fit_command(options: argparse.Namespace) -> int:
     def named(model_id: int) -> Path:
         return options.out / f"{model_id:04x}.obm" if options.out.is_dir() else options.out
 
-    _check_outputs(outputs(named(0)), find(options.images))
+    _check_outputs(outputs(named(0)), [] if options.out.is_dir() else find(options.images))
     result = fit(options.images)
     out = named(result.model.model_id)
     write(result, out)
@@ -180,7 +180,7 @@ def enhance_command(options: argparse.Namespace) -> int:
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
     plan = Plan(options.steps, options.crops, options.seed, options.threads, options.rate, options.device)
-    _check_outputs([options.out], [options.model])
+    _check_outputs([options.out], [options.model, *options.start])
     model = _model(options.model)
     net, part, out = options.net, options.part, options.out
     report = train_part(options.images, model, net, part, plan, out, options.start, say, options.nets)

@@ -23,7 +23,6 @@ from torch.nn import functional as F
 
 from onboard.errors import InputError
 from onboard.ground.nets import GUIDE, digest, unavailable
-from onboard.image_io import check_outputs
 from onboard.model import Model
 from training.checkpoints import State, load, report_of, save, start_weights
 from training.examples import PARTS, Example, pictures_of, validation
@@ -192,7 +191,6 @@ def train_part(
 
     Raises InputError, and KeyboardInterrupt after all that has been learnt was saved.
     """
-    check_outputs([str(out)], [str(path) for path in start])
     if (name, part_name) not in SIZES:
         raise InputError(f"there is no {name} net of {part_name}, only {', '.join(' '.join(size) for size in SIZES)}")
     part, (width, layers) = replace(PARTS[part_name], nets=nets), SIZES[name, part_name]

@@ -32,13 +32,15 @@ def readable(paths: Sequence[Path]) -> list[Path]:
 
     Raises InputError when none is left.
     """
-    found = []
+    found, faults = [], []
     for path in _counted(paths, "reading"):
         try:
             read_picture(path)
             found.append(path)
         except InputError as e:
-            say(f"{e}; left out")
+            faults.append(e)
+    for fault in faults:  # below the bar, not within it
+        say(f"{fault}; left out")
     if not found:
         raise InputError(f"none of {len(paths)} pictures can be read")
     return found
