@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from PIL import Image
 
 from onboard.cli import main as compress
 from onboard.ground.cli import main as decode
+from onboard.ground.linear import find_neighbours, pack_neighbours
 from onboard.image_io import read_raw
+from onboard.model import default_model
 from tests.make_vectors import colour_scene, deep_scene, scene
 
 
@@ -262,6 +265,15 @@ def test_a_file_that_holds_no_matrices_is_refused_in_words_of_ours(
         assert decode([f"{png}.obp", "--neighbours", str(wrong)]) == 2
         said = one_line(capsys)
         assert f"{wrong}: not a whole file of matrices, as `onboard-train neighbours` makes it" in said
+
+
+def test_matrices_for_another_model_are_told_of(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped, other = find_neighbours(default_model().model_id), png.with_name("other.npz")
+    assert shipped is not None
+    other.write_bytes(pack_neighbours(replace(shipped, model_id=0x1234)))
+    assert compress(["-q", str(png), "--quality", "40"]) == 0
+    assert decode([f"{png}.obp", "--neighbours", str(other), "--enhance", "linear"]) == 0
+    assert "linear decoder (asked for; the matrices given are for model 1234)" in one_line(capsys)
 
 
 def test_an_exact_picture_has_no_psnr_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

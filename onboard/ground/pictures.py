@@ -147,6 +147,8 @@ def decode_picture(
     refined = decoding.refined() if decoding.layers.any else None
     neighbours = find_neighbours(description.model_id, store.neighbours)
     used, why = _choose(enhance, luma_part(decoding, refined), description, neighbours, store.nets)
+    if store.neighbours not in (None, neighbours):
+        why += f"; the matrices given are for model {store.neighbours.model_id:04x}"
     make_base: Callable[[], list[np.ndarray]] = decoding.plain_full
     if used in NETS:
         make_base = partial(decode_neural, decoding, used, neighbours, refined, progress, store.nets)
