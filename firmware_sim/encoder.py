@@ -85,6 +85,7 @@ class Encoder:
     def __init__(self, library: Path) -> None:
         self._c = ctypes.CDLL(str(library))
         self._c.obc_encoder_size.restype = ctypes.c_size_t
+        self._c.obc_reset_sized.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._c.obc_sink_rows.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint16)
         self.size: int = self._c.obc_encoder_size()
         self._c.obc_encode.restype = ctypes.c_size_t
@@ -92,7 +93,7 @@ class Encoder:
         self._memory = ctypes.create_string_buffer(self.size)
 
     def reset(self, config: Config) -> Status:
-        return Status(self._c.obc_reset(self._memory, ctypes.byref(config)))
+        return Status(self._c.obc_reset_sized(self._memory, self.size, ctypes.byref(config)))
 
     def sink(self, rows: np.ndarray) -> Status:
         """Rows of samples; contiguous within a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from itertools import count
 from pathlib import Path
@@ -198,6 +199,48 @@ def test_a_configuration_out_of_range_is_refused(encoder, wrong):
         setattr(config, name, value)
     assert encoder.reset(config) == Status.ERROR_CONFIG
     assert encoder.poll()[0] == Status.ERROR_STATE
+
+
+def test_a_caller_built_with_other_settings_is_refused_and_nothing_written(encoder):
+    memory, config = bytearray(b"\xa5" * encoder.size), Config(width=100, height=50, packet_size=200)
+    place = (ctypes.c_char * encoder.size).from_buffer(memory)
+    for size in (0, encoder.size - 4, encoder.size + 4):
+        assert encoder._c.obc_reset_sized(place, size, ctypes.byref(config)) == Status.ERROR_CONFIG
+    assert memory == b"\xa5" * encoder.size
+    assert encoder._c.obc_reset_sized(place, encoder.size, ctypes.byref(config)) == Status.OK
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("width", [65280, 65281, 65535])
+def test_the_widest_picture_has_256_stripes(encoder, width, tmp_path: Path):
+    wide = Encoder(host_library(tmp_path, Limits(65535), ("-O1",)))
+    picture = pictures.texture(9, width)
+    d = described(picture)
+    config = config_of(d, 256, 150)
+    assert wide.packets(picture, config) == list(stream(picture, d, default_model(), packet_size=256, index=150))
+
+
+def test_a_cxx_program_can_call_the_encoder(encoder, tmp_path: Path):
+    try:
+        compiler = tool("g++")
+    except InputError as e:
+        pytest.skip(str(e))
+    host_library(tmp_path)
+    caller = tmp_path / "caller.cpp"
+    caller.write_text(
+        '#include "obc.h"\nstatic obc_encoder encoder;\n'
+        "int main() { obc_config config = {}; return obc_reset(&encoder, &config) == OBC_ERROR_CONFIG ? 0 : 1; }\n"
+    )
+    out = tmp_path / "caller"
+    flags = ["-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}", *ROOMY.defines(), f"-Wl,-rpath,{tmp_path}"]
+    run([compiler, *flags, "-o", str(out), str(caller), str(tmp_path / "libobc.so")])
+    run([str(out)])
+
+
+@pytest.mark.parametrize("limits", [Limits(65535, 48, True, 2, 2, 17), Limits(0)])
+def test_limits_that_cannot_be_are_refused_by_the_compiler(encoder, limits, tmp_path: Path):
+    with pytest.raises(InputError, match=r"OBC_MAX_(PARITY is not 0 to 16|PACKET or OBC_MAX_WIDTH is out of range)"):
+        host_library(tmp_path, limits)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@
 #if OBC_MAX_SCALE_LOG2 > OBC_MAX_STREAM_SCALE_LOG2 || OBC_MAX_INTERLEAVE_LOG2 > 2
 #error "OBC_MAX_SCALE_LOG2 or OBC_MAX_INTERLEAVE_LOG2 is above 2"
 #endif
+#if OBC_MAX_PARITY < 0 || OBC_MAX_PARITY > 16
+#error "OBC_MAX_PARITY is not 0 to 16"
+#endif
 
 #if OBC_HALVES != 34
 #error "obc_encoder.detail has not as many half octaves as the model"
@@ -22,11 +25,14 @@ static uint32_t ceil_shift(uint32_t n, uint32_t log2) {
     return (n + (UINT32_C(1) << log2) - 1u) >> log2;
 }
 
-OBC_ONCE obc_status obc_reset(obc_encoder *e, const obc_config *config) {
+OBC_ONCE obc_status obc_reset_sized(obc_encoder *e, size_t size, const obc_config *config) {
     uint32_t base = 0, slots = 0, across, width, packet_size;
     uint8_t i, planes;
     if (!e || !config) {
         return OBC_ERROR_NULL;
+    }
+    if (size != sizeof *e) {
+        return OBC_ERROR_CONFIG; /* before anything is written: the caller's may be smaller */
     }
     memset(e, 0, sizeof *e);
     width = config->width;
@@ -97,7 +103,8 @@ obc_status obc_sink_rows(obc_encoder *e, const uint8_t *rows, size_t stride, uin
     block_rows = ceil_shift(e->rows_seen, e->config.scale_log2);
     e->row_done = block_rows % 8u == 0u || count == due;
     if (e->row_done) {
-        e->job_plane = e->job_step = e->job_phase = e->job_stripe = 0;
+        e->job_plane = e->job_step = e->job_phase = 0;
+        e->job_stripe = 0;
         e->job_planes = e->planes == 3u && (e->plane[0].row % 2u || count == due) ? 3 : 1;
     }
     obc_take_rows(e, rows, stride, count);
@@ -138,7 +145,7 @@ static uint8_t work(obc_encoder *e, obc_slot **full) {
                     at.plane = e->job_plane;
                     at.layer = e->job_step > 0u;
                     at.phase = e->job_phase;
-                    at.stripe = e->job_stripe;
+                    at.stripe = (uint8_t)e->job_stripe;
                     at.row = row;
                     at.is_last = left <= OBC_STRIPE;
                     at.run.width = (uint8_t)(left < OBC_STRIPE ? left : OBC_STRIPE);

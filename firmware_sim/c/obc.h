@@ -1,20 +1,29 @@
 /* Single-pass preview encoder for microcontrollers: eight camera rows in, packets out.
  *
  * It makes the bytes of `onboard-compress --stream`; onboard/stream.py says what is coded when. Integers only, no
- * allocation, all state in the caller's struct, nothing of libc but string.h.
+ * allocation, all state in the caller's struct, nothing of libc but string.h. Encoders share nothing: each task may have
+ * its own. `int` must have 32 bits; neither the byte order nor the alignment of the samples matters.
  *
- *     obc_reset(&encoder, &config);
- *     for each eight rows:
- *         obc_sink_rows(&encoder, rows, stride, 8);
+ *     if (obc_reset(&encoder, &config) != OBC_OK) ...
+ *     for each eight rows, at the end for those that are left:
+ *         if (obc_sink_rows(&encoder, rows, stride, count) != OBC_OK) ...    (none of these rows was taken)
  *         while (obc_poll_packet(&encoder, &packet, &size) == OBC_PACKET) send(packet, size);
  *     obc_finish(&encoder);
  *     while (obc_poll_packet(&encoder, &packet, &size) == OBC_PACKET) send(packet, size);
+ *
+ * To build it: compile the files obc*.c as C99, with obc_model.h (`onboard-train export-c -o obc_model.h`) where the
+ * compiler looks for it. Whoever includes this file needs the same OBC_... settings as these: they say how large an
+ * obc_encoder is. Others are refused by obc_reset(), with OBC_ERROR_CONFIG.
  */
 #ifndef OBC_H
 #define OBC_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* What memory is kept for; a configuration beyond it is refused. */
 #ifndef OBC_MAX_WIDTH
@@ -50,7 +59,7 @@ typedef enum {
     OBC_DONE = 3,           /* everything has been sent */
     OBC_BUSY = 4,           /* rows not taken: poll until OBC_EMPTY first */
     OBC_ERROR_NULL = -1,    /* a null pointer */
-    OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for */
+    OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for; other OBC_... settings */
     OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below a row */
     OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset() */
 } obc_status;
@@ -64,8 +73,8 @@ typedef struct {
     uint16_t width, height;   /* samples: 1 to OBC_MAX_WIDTH, 1 to 65535 */
     uint16_t image_id, tag;   /* which picture, and which encoding of it */
     uint16_t packet_size;     /* most bytes of a packet, 48 (55 with parity) to OBC_MAX_PACKET */
-    uint32_t quota;           /* most bytes of the stream; 0: `index` rules */
-    uint8_t index;            /* quantiser index, 0 (finest) to 200, without a quota */
+    uint32_t quota;           /* most bytes of the stream, parity included, 48 to 268435455; 0: `index` rules */
+    uint8_t index;            /* quantiser index, 0 (finest) to 200; with a quota in the same range, and without effect */
     uint8_t scale_log2;       /* code at 1/1, 1/2 or 1/4 of the size */
     uint8_t interleave_log2;  /* 1, 2 or 4 phases */
     uint8_t format;           /* obc_format */
@@ -147,7 +156,8 @@ typedef struct {
     uint8_t opened, last_index; /* whether a packet was ever opened, and the index of the last one */
     uint8_t stopped[2];         /* the quota allows no more of a layer */
     uint8_t row_done;           /* the rows just taken complete a luma block row */
-    uint8_t job_planes, job_plane, job_step, job_phase, job_stripe; /* what is to be coded of it, and where we are */
+    uint8_t job_planes, job_plane, job_step, job_phase; /* what is to be coded of it, and where we are: */
+    uint16_t job_stripe;        /* up to the number of stripes, 256 in the widest picture */
     int16_t first[3][OBC_COLUMNS];    /* first latents of three rows, dequantised once they are coded */
     int16_t rest[2][OBC_COLUMNS][7];  /* latents 2 to 8 of two rows */
     uint8_t candidate[2][OBC_COLUMNS];
@@ -172,7 +182,10 @@ typedef struct {
 } obc_encoder;
 
 /* Begin a picture. OBC_OK, OBC_ERROR_NULL or OBC_ERROR_CONFIG. */
-obc_status obc_reset(obc_encoder *encoder, const obc_config *config);
+#define obc_reset(encoder, config) obc_reset_sized((encoder), sizeof *(encoder), (config))
+
+/* The same; `size` is that of the caller's obc_encoder. */
+obc_status obc_reset_sized(obc_encoder *encoder, size_t size, const obc_config *config);
 
 /* Take eight camera rows, or what is left of the picture; `stride` is the bytes from row to row. The rows may be
  * reused at once. OBC_OK; OBC_BUSY when packets must be polled first; an error. */
@@ -183,5 +196,9 @@ obc_status obc_poll_packet(obc_encoder *encoder, const uint8_t **packet, uint16_
 
 /* Say that no rows follow; a picture cut short keeps what has been coded. OBC_OK or an error. Poll until OBC_DONE. */
 obc_status obc_finish(obc_encoder *encoder);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

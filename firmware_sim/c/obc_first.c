@@ -24,7 +24,7 @@ static int32_t median(int32_t west, int32_t north, int32_t corner) {
 /* One context is two, by how much the neighbours lean to one side. */
 static inline uint8_t split(uint8_t context, int32_t lean) {
 #if OBC_LARGE
-    return (context == OBC_FIRST_SPLIT) & (obc_distance(lean, 0) >= OBC_STRONG_LEAN) ? OBC_FIRST_STRONG : context;
+    return ((context == OBC_FIRST_SPLIT) & (obc_distance(lean, 0) >= OBC_STRONG_LEAN)) ? OBC_FIRST_STRONG : context;
 #else
     return context == OBC_FIRST_SPLIT && (lean >= OBC_STRONG_LEAN || lean <= -OBC_STRONG_LEAN) ? OBC_FIRST_STRONG
                                                                                                 : context;

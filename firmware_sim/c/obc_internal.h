@@ -2,7 +2,13 @@
 #ifndef OBC_INTERNAL_H
 #define OBC_INTERNAL_H
 
+#include <limits.h>
+
 #include "obc.h"
+
+#if UINT_MAX < 0xFFFFFFFFu
+#error "int must have 32 bits"
+#endif
 
 #if OBC_DSP
 #include <arm_acle.h>
