@@ -20,6 +20,7 @@ from onboard.arguments import (
     check_quality,
     expected_of,
     extensions_of,
+    folder_of,
     id_of,
     interleave_log2_of,
     joined,
@@ -365,7 +366,8 @@ def decompress(
 
     if max_pixels is not None:
         max_pixels = whole("max_pixels", max_pixels, "a whole number")
-    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=models_of(models), nets=nets)
+    known, folder = models_of(models), folder_of(nets)
+    return ground.decode_one(data, enhance=enhance, max_pixels=max_pixels, models=known, nets=folder)
 
 
 def describe(data: bytes | Iterable[bytes]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Container, Iterable
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -137,6 +138,13 @@ def model_of(model: Model | str | PathLike[str] | None) -> Model:
     return model
 
 
+def folder_of(name: str | PathLike[str] | None) -> Path | None:
+    """A folder by its name."""
+    if name is not None and not isinstance(name, str | PathLike):
+        raise _wrong("nets", name, "the name of a folder")
+    return None if name is None else Path(name)
+
+
 def models_of(models: Model | str | PathLike[str] | Iterable[Model | str | PathLike[str]]) -> list[Model]:
     """Models, or those of files; a single one is one of them."""
     if isinstance(models, Model | str | PathLike):
@@ -179,7 +187,7 @@ def window_of(picture: np.ndarray, window: tuple[int, int] | None, curve: str, n
     except KeyError:
         raise _wrong("curve", curve, "linear or sqrt") from None
     if picture.dtype != np.uint16:
-        if window is not None or no_data or kind != Curve.LINEAR:
+        if window is not None or no_data is not None or kind != Curve.LINEAR:
             raise InputError("window, curve and no-data are for pictures of 16 bits; this one has 8")
         return None
     if no_data is None:

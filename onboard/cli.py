@@ -26,6 +26,7 @@ NOT_IN_A_STREAM = (
     "window",
     "curve",
     "no_data",
+    "all_data",
     "source_id",
     "time",
     "metadata",
@@ -69,19 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--window", metavar="LOW:HIGH", help="16-bit input: samples that map to black and white")
     parser.add_argument("--curve", choices=("linear", "sqrt"), default="linear", help="16-bit input: transfer curve")
-    parser.add_argument(
+    zeros = parser.add_mutually_exclusive_group()
+    zeros.add_argument(
         "--no-data",
         action="store_true",
-        default=None,
         help="16-bit input: 0 means no data (default: where more than 1 %% of it is 0)",
     )
-    parser.add_argument(
-        "--all-data",
-        dest="no_data",
-        action="store_false",
-        default=None,
-        help="16-bit input: 0 is a sample like any other",
-    )
+    zeros.add_argument("--all-data", action="store_true", help="16-bit input: 0 is a sample like any other")
     parser.add_argument("--source-id", metavar="TEXT", help="call sign or source id, put in every packet")
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
@@ -205,7 +200,7 @@ def coded(picture: np.ndarray, options: argparse.Namespace) -> bytes:
         tag=options.tag,
         window=read_window(options.window),
         curve=options.curve,
-        no_data=options.no_data,
+        no_data=True if options.no_data else False if options.all_data else None,
         source_id=options.source_id,
         capture_time_ms=options.time,
         metadata=options.metadata,

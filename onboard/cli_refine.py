@@ -69,6 +69,8 @@ def sent_before(options: argparse.Namespace) -> bytes:
         except NothingDecodableError as e:
             raise InputError(f"{name}: {e}; give what has been sent of the picture") from None
         found.append(packets)
+    if found and not any(found):
+        raise InputError(f"{', '.join(options.base)}: no packets; give what has been sent of the picture")
     return b"".join(found)
 
 

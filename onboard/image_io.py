@@ -300,8 +300,8 @@ def write_bytes(path: str, data: bytes) -> None:
         return
     target, temporary = Path(os.path.realpath(path)), None
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
+        if os.path.exists(path) and not os.path.isfile(path):  # what it is may have no name, as a pipe in /dev/fd
+            Path(path).write_bytes(data)
             return
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as f:

@@ -31,6 +31,7 @@ OF_A_PREVIEW = (
     "window",
     "curve",
     "no_data",
+    "all_data",
     "parity",
     "expect_loss",
     "order",
@@ -109,7 +110,8 @@ def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentP
     options = parser.parse_args(argv, argparse.Namespace(default=parser.get_default))
     try:
         status = command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is, where a daemon runs
+            sys.stdout.flush()
         return status
     except OnboardError as e:
         say(f"{parser.prog}: {e}")
@@ -131,5 +133,5 @@ def run(command: Callable[[argparse.Namespace], int], parser: argparse.ArgumentP
 
 def _drop_output() -> None:
     """Let what waits to be written to standard output go nowhere, or Python would try again when it ends."""
-    with contextlib.suppress(OSError):  # a test's has no number
+    with contextlib.suppress(AttributeError, OSError):  # there is none; a test's has no number
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

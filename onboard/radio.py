@@ -183,7 +183,7 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
     model = find_model(packets[0].description.model_id, extra)
     extensions = extensions_again(packets, options)
     if options.packet is None and options.radio is None:  # the link carried what was sent
-        size = max(least_size(packets[0].description, extensions), *(len(pack(p)) for p in packets))
+        size = max(least_size(packets[0].description, packets[0].extensions), *(len(pack(p)) for p in packets))
     else:
         size = packet_size(options)
     return b"".join(map(pack, resend(packets, wanted, model, size, extensions)))

@@ -119,7 +119,7 @@ def _add_whole(section: Section, packer: Packer) -> None:
     if packer.room(*where) < len(section.payload):
         packer.flush_started()
         if packer.room(*where) < len(section.payload):
-            raise InputError("packets are too small to send these blocks again: take those of the first time")
+            raise InputError("packets are too small to send these blocks again: take larger ones, or say less in each")
     packer.add(section, True)
 
 

@@ -156,6 +156,24 @@ def test_an_interrupt_loses_nothing(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interrupt_while_losses_are_read_loses_nothing_either(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import enhance
+    from training.checkpoints import load
+
+    is_finite = enhance.Run.is_finite
+
+    def interrupted(run: enhance.Run) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return is_finite(run)
+
+    monkeypatch.setattr(enhance, "NOTE_EVERY", 2)
+    monkeypatch.setattr(enhance.Run, "is_finite", interrupted)
+    assert main([*command, "--steps", "9"]) == 130
+    assert load(tmp_path / "net.pt")["step"] == 2
+
+
 def test_a_run_is_saved_by_time_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.checkpoints import load
     from training.enhance import Run

@@ -93,10 +93,11 @@ def test_a_base_may_be_framed(framing: str, run: Run) -> None:
     assert Path("more.obp").read_bytes() == onboard.refine(PICTURE, STREAM, budget=2000)
 
 
-def test_a_base_without_packets_is_named(run: Run) -> None:
-    status, said = run(compress, "--refine in.png --base in.png --budget 2kB")
+def test_a_base_that_is_empty_is_named(run: Run) -> None:
+    Path("empty.obp").touch()
+    status, said = run(compress, "--refine in.png --base empty.obp --budget 2kB")
     assert status == 2
-    assert "in.png: no usable packet" in said and said.count("\n") == 1
+    assert "empty.obp: no packets" in said and said.count("\n") == 1
 
 
 @FRAMES

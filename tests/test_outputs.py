@@ -51,6 +51,25 @@ def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
+def test_a_pipe_without_a_name_gets_the_bytes() -> None:
+    out, into = os.pipe()
+    try:
+        write_bytes(f"/proc/self/fd/{into}", b"packets")
+        assert os.read(out, 100) == b"packets"
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+def test_commands_run_without_a_standard_output(packets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    code = "import sys; sys.stdout = None; from onboard.ground.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = [sys.executable, "-c", code, str(packets), "-q", "-o", str(out)]
+    done = subprocess.run(run, check=False, capture_output=True, text=True, timeout=280)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert out.exists()
+
+
 def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Is a directory"):
         write_bytes(str(tmp_path), b"packets")
@@ -94,6 +113,16 @@ def test_where_one_output_cannot_be_made_none_is_written(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.obp"]
 
 
+@pytest.mark.parametrize("option", ["-o", "--mask", "--missing", "--nets"])
+def test_where_packets_are_waited_for_places_are_looked_at_first(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listen = ["--listen", "udp://127.0.0.1:0", "-o", str(tmp_path / "out.png")]
+    assert decode([*listen, option, str(tmp_path / "nowhere" / "x")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "folder" in err
+
+
 @pytest.mark.parametrize("option", ["-o", "--mask", "--missing"])
 def test_json_and_a_file_do_not_share_standard_output(
     option: str, packets: Path, capsys: pytest.CaptureFixture[str]
@@ -118,6 +147,8 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_others(
     assert "not at hand" in first["error"]
     assert err.startswith("ground-decode: picture 1/") and "not at hand" in err
     assert [str(p) for p in (tmp_path / "out").iterdir()] == [second["output"]]
+    for option in ("--mask", "--missing"):
+        assert decode([str(packets), str(strange), "-o", f"{tmp_path}/out/", option, "-"]) == 2
     assert decode([str(strange), "-o", f"{tmp_path}/out/"]) == 2
 
 
@@ -180,3 +211,14 @@ def test_what_0_means_in_16_bits_can_be_said(option: list[str], no_data: bool, t
     assert compress([str(tmp_path / "deep.png"), "-q", "-o", str(tmp_path / "deep.obp"), *option]) == 0
     window = scan((tmp_path / "deep.obp").read_bytes())[0][0].description.window
     assert window is not None and window.no_data is no_data
+
+
+def test_what_0_means_is_asked_of_16_bits_only_and_one_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    png = tmp_path / "in.png"
+    Image.fromarray(texture(40, 40)).save(png)
+    for option in ("--no-data", "--all-data"):
+        assert compress([str(png), option]) == 2
+        assert compress([str(png), "--stream", "--budget", "900", option]) == 2
+        assert f"{option} does not go with --stream" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        compress([str(png), "--no-data", "--all-data"])

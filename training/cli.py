@@ -183,7 +183,8 @@ def enhance_command(options: argparse.Namespace) -> int:
     _check_outputs([options.out], [options.model, *options.start])
     model = _model(options.model)
     net, part, out = options.net, options.part, options.out
-    report = train_part(options.images, model, net, part, plan, out, options.start, say, options.nets)
+    tell = (lambda _: None) if options.quiet else say
+    report = train_part(options.images, model, net, part, plan, out, options.start, tell, options.nets)
     if options.json:
         print_json(report)
     elif report["curve"] and not options.quiet:

@@ -253,10 +253,11 @@ def _learn(run: Run, pool: Pool, checks: list[Example], out: Path, tell: Callabl
             if checked:
                 run.curve.append({"step": run.step, **check(run, checks)})
                 tell(", ".join(f"{key} {value}" for key, value in run.curve[-1].items()))
-            if due:
+            stop = interrupted.is_set()
+            if due or stop:
                 save(run.state(), out)
                 saved = time.monotonic()
-            if interrupted.is_set():
+            if stop:
                 tell(f"{out}: saved at step {run.step}")
                 raise KeyboardInterrupt
 

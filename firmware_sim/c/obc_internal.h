@@ -6,7 +6,7 @@
 
 #include "obc.h"
 
-#if UINT_MAX < 0xFFFFFFFFu
+#if defined(UINT_MAX) && UINT_MAX < 0xFFFFFFFFu
 #error "int must have 32 bits"
 #endif
 

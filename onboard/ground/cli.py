@@ -71,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(options: argparse.Namespace) -> int:
     check_options(options)
+    check_places(options)
     models = [load_model(path) for path in options.model]
     store = Store({m.model_id: m for m in models}, nets=options.nets)
     if options.neighbours:
@@ -87,14 +88,10 @@ def command(options: argparse.Namespace) -> int:
             raise InputError(f"{path}: too large to read") from None
         if options.verbose:
             say(f"{path}: {report.packets} packets, {report.corrupt} corrupt, {report.skipped_bytes} bytes skipped")
-    if options.json and STDIO in (options.output, options.missing, options.mask):
-        raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")
     plain = None
     if options.listen:
         options.inputs = options.inputs or [STDIO]
-        plain = listen_command(
-            store, options, lambda d, several: one_picture(store, d, output_name(store, options, d, several), options)
-        )
+        plain = listen_command(store, options, lambda d, several: one_picture(store, d, several, options))
     try:
         found = store.descriptions()
     except NothingDecodableError as e:
@@ -102,11 +99,13 @@ def command(options: argparse.Namespace) -> int:
             raise
         raise NothingDecodableError(f"{e}; space packets of other APIDs than {options.apid} were left out") from None
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
-    outputs = [output_name(store, options, d, len(found) > 1 and d != plain) for d in found]
+    if len(found) > 1 and STDIO in outputs_of(options):
+        raise InputError("packets of several pictures: give files, or a folder with -o, not standard output")
     results, failed = [], 0
-    for description, output in zip(found, outputs, strict=True):
+    for description in found:
         try:
-            decoded, result = one_picture(store, description, output, options)
+            several = len(found) > 1 and description != plain
+            decoded, result = one_picture(store, description, several, options)
         except OnboardError as e:  # the other pictures are worth having
             failed += 1
             results.append({"picture_id": description.picture_id, "tag": description.tag, "error": str(e)})
@@ -143,14 +142,33 @@ def check_options(options: argparse.Namespace) -> None:
         refuse(options, ("apid",), "goes with --framing ccsds or auto")
 
 
+def check_places(options: argparse.Namespace) -> None:
+    """Raise InputError where there is no place for what is asked for, before any packet is waited for."""
+    if options.nets and not options.nets.is_dir():
+        raise InputError(f"--nets {options.nets}: not a folder")
+    outputs = outputs_of(options)
+    if options.json and STDIO in outputs:
+        raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")
+    check_outputs([str(Path(name) / "x.png") if Path(name).is_dir() else name for name in outputs], inputs_of(options))
+
+
+def outputs_of(options: argparse.Namespace) -> list[str]:
+    """The names of what is asked for, as they were given."""
+    return [name for name in (options.output, options.missing, options.mask) if name]
+
+
+def inputs_of(options: argparse.Namespace) -> list[str]:
+    """The files that are read."""
+    return [*options.inputs, *options.model, *filter(None, (options.neighbours, options.reference))]
+
+
 def one_picture(
-    store: Store, description: Description, output: str, options: argparse.Namespace
+    store: Store, description: Description, several: bool, options: argparse.Namespace
 ) -> tuple[Decoded, dict[str, Any]]:
-    """Decode a picture and write all that was asked for, or nothing."""
-    several = len(store.pictures) > 1
+    """Decode a picture and write all that was asked for, or nothing. Names have its id where there are several."""
+    output = output_name(store, options, description, several)
     missing, mask = (name and _with_id(name, description, several) for name in (options.missing, options.mask))
-    inputs = [*options.inputs, *options.model, options.neighbours, options.reference]
-    check_outputs([name for name in (output, missing, mask) if name], [name for name in inputs if name])
+    check_outputs([name for name in (output, missing, mask) if name], inputs_of(options))
     began = perf_counter()
     progress = None if options.quiet else progress_bar("neural decoder")
     decoded = decode_picture(
@@ -193,8 +211,6 @@ def name_of(description: Description) -> str:
 def output_name(store: Store, options: argparse.Namespace, description: Description, several: bool) -> str:
     """Where a picture goes: by default named after the file that brought the first of it."""
     if options.output == STDIO:
-        if several:
-            raise InputError("packets of several pictures: give a file or folder with -o")
         return STDIO
     origin = store.origins[description]
     if origin not in options.inputs:  # it was listened to
@@ -212,9 +228,10 @@ def output_name(store: Store, options: argparse.Namespace, description: Descript
 
 
 def _with_id(path: str, description: Description, several: bool) -> str:
-    if not several:
-        return path
+    """A name of a picture's own, where there are several and it is one of a file."""
     p = Path(path)
+    if not several or path == STDIO or (p.exists() and not p.is_file()):
+        return path
     return str(p.with_name(f"{p.stem}-{description.picture_id}-{description.tag:04x}{p.suffix}"))
 
 

@@ -113,10 +113,10 @@ def load_net(name: str, part: str, model_id: int, folder: Path | None = None) ->
     try:
         net = Net(Interpreter(model_content=path.read_bytes(), num_threads=cores()), radius)
     except (OSError, ValueError, RuntimeError) as e:
-        raise ModelError(f"{path.name}: not a LiteRT file ({' '.join(str(e).split())})") from None
+        raise ModelError(f"{path}: not a LiteRT file ({' '.join(str(e).split())})") from None
     inputs, expected = int(net.interpreter.get_input_details()[0]["shape"][-1]), LAYOUTS[part].channels
     if inputs != expected:
-        raise ModelError(f"{path.name}: has {inputs} inputs where a net of {part} has {expected}")
+        raise ModelError(f"{path}: has {inputs} inputs where a net of {part} has {expected}")
     return net
 
 

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ def decode_picture(
     limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     if description.width * description.height > limit:
         raise InputError(
-            f"picture {description.picture_id} has {description.width}x{description.height} pixels: more than {limit}, "
+            f"{description.width}x{description.height} pixels are more than {limit}, "
             "the limit on memory; raise it if you trust the source"
         )
     decoding = Decoding(description, find_model(description.model_id, store.models))
@@ -243,10 +242,10 @@ def decode_one(
     enhance: str = "auto",
     max_pixels: int | None = None,
     models: Iterable[Model] = (),
-    nets: str | PathLike[str] | None = None,
+    nets: Path | None = None,
 ) -> Decoded:
     """The one picture in the data; see onboard.decompress."""
-    store = Store({m.model_id: m for m in models}, nets=None if nets is None else Path(nets))
+    store = Store({m.model_id: m for m in models}, nets=nets)
     store.add(joined(data))
     found = store.descriptions()
     if len(found) > 1:
