@@ -145,7 +145,7 @@ def check_options(options: argparse.Namespace) -> None:
 def check_places(options: argparse.Namespace) -> None:
     """Raise InputError where there is no place for what is asked for, before any packet is waited for."""
     if options.nets and not options.nets.is_dir():
-        raise InputError(f"--nets {options.nets}: not a folder")
+        raise InputError(f"{options.nets}: not a folder of nets")
     outputs = outputs_of(options)
     if options.json and STDIO in outputs:
         raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")
