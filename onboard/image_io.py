@@ -44,27 +44,27 @@ def check_outputs(outputs: list[str], inputs: list[str]) -> None:
     """Raise InputError where outputs cannot go: to a folder that does not exist or takes no files, over a folder, an
     input, or each other."""
     for i, output in enumerate(outputs):
-        folder = os.path.dirname(output) or "."
-        if output != STDIO and not os.path.isdir(folder):
-            raise InputError(f"{output}: there is no folder {folder}")
-        if output != STDIO and os.path.isdir(output):
-            raise InputError(f"{output}: is a folder; give the name of a file")
-        if output != STDIO and not os.access(_written(output), os.W_OK):
-            raise InputError(f"{output}: cannot be written there")
-        if any(_same(output, path) for path in inputs if STDIO not in (output, path)):
-            raise InputError(f"{output}: is what would be read; give another name")
+        if output != STDIO:
+            folder = os.path.dirname(output) or "."
+            if not os.path.isdir(folder):
+                raise InputError(f"{output}: there is no folder {folder}")
+            if os.path.isdir(output):
+                raise InputError(f"{output}: is a folder; give the name of a file")
+            if not os.access(output if is_special(output) else os.path.dirname(os.path.realpath(output)), os.W_OK):
+                raise InputError(f"{output}: cannot be written there")
+            if any(_same(output, path) for path in inputs if path != STDIO):
+                raise InputError(f"{output}: is what would be read; give another name")
         if any(_same(output, other) for other in outputs[:i]):
             raise InputError(f"{output}: would be written twice; give another name")
 
 
-def _written(output: str) -> str:
-    """What must be writable for an output: itself where it takes whatever comes, else its folder, also of a link."""
-    special = os.path.exists(output) and not os.path.isfile(output)
-    return output if special else os.path.dirname(os.path.realpath(output))
+def is_special(path: str) -> bool:
+    """Whether something is there that is no file: a device or a pipe takes whatever comes."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two names are those of one file; devices and pipes take whatever comes."""
+    """Whether two names are those of one file."""
     if os.path.exists(one) and os.path.exists(other):
         return os.path.isfile(one) and os.path.samefile(one, other)
     return os.path.realpath(one) == os.path.realpath(other)
@@ -300,7 +300,7 @@ def write_bytes(path: str, data: bytes) -> None:
         return
     target, temporary = Path(os.path.realpath(path)), None
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # what it is may have no name, as a pipe in /dev/fd
+        if is_special(path):  # what it is may have no name, as a pipe in /dev/fd
             Path(path).write_bytes(data)
             return
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -15,7 +15,16 @@ from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
-from onboard.image_io import STDIO, check_outputs, encode_picture, png_bytes, read_bytes, read_picture, write_bytes
+from onboard.image_io import (
+    STDIO,
+    check_outputs,
+    encode_picture,
+    is_special,
+    png_bytes,
+    read_bytes,
+    read_picture,
+    write_bytes,
+)
 from onboard.layer_header import FIRST_REFINEMENT
 from onboard.missing import map_text
 from onboard.model import load_model
@@ -190,15 +199,15 @@ def one_picture(
         "onboard:picture": name_of(description),
     }
     text |= {f"onboard:{k}": str(v) for k, v in decoded.report["extensions"].items()}
-    files = {output: encode_picture(output, decoded.image, text)}
+    files = [(output, encode_picture(output, decoded.image, text))]
     if missing:
         wanted = decoded.missing.pack(options.missing_limit)
         result["missing"], result["missing_bytes"] = map_text(wanted), len(wanted)
         form = {".hex": wanted.hex(), ".b64": result["missing"]}.get(Path(missing).suffix)
-        files[missing] = wanted if form is None else f"{form}\n".encode()
+        files.append((missing, wanted if form is None else f"{form}\n".encode()))
     if mask:
-        files[mask] = png_bytes(decoded.mask, text, MASK_COLOURS)
-    for name, data in files.items():
+        files.append((mask, png_bytes(decoded.mask, text, MASK_COLOURS)))
+    for name, data in files:
         write_bytes(name, data)
     return decoded, result
 
@@ -229,9 +238,9 @@ def output_name(store: Store, options: argparse.Namespace, description: Descript
 
 def _with_id(path: str, description: Description, several: bool) -> str:
     """A name of a picture's own, where there are several and it is one of a file."""
-    p = Path(path)
-    if not several or path == STDIO or (p.exists() and not p.is_file()):
+    if not several or path == STDIO or is_special(path):
         return path
+    p = Path(path)
     return str(p.with_name(f"{p.stem}-{description.picture_id}-{description.tag:04x}{p.suffix}"))
 
 
