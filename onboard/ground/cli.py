@@ -13,6 +13,7 @@ import numpy as np
 from onboard.errors import InputError, ModelError, NothingDecodableError, OnboardError
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
+from onboard.ground.nets import check_folder
 from onboard.ground.pictures import DEFAULT_MAX_PIXELS, ENHANCE, Decoded, Store, decode_picture
 from onboard.ground.refined import LOSSLESS
 from onboard.image_io import (
@@ -153,8 +154,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 def check_places(options: argparse.Namespace) -> None:
     """Raise InputError where there is no place for what is asked for, before any packet is waited for."""
-    if options.nets and not options.nets.is_dir():
-        raise InputError(f"{options.nets}: not a folder of nets")
+    check_folder(options.nets)
     outputs = outputs_of(options)
     if options.json and STDIO in outputs:
         raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")

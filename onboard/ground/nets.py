@@ -85,14 +85,19 @@ def digest(name: str, part: str, model_id: int, folder: Path | None = None) -> s
 def net_file(name: str, part: str, model_id: int, folder: Path | None = None) -> tuple[Any, int] | None:
     """File and radius of a part of a net, out of a folder or else of the shipped ones. Raises InputError."""
     wanted = MIRRORED.get(name, name), part, f"{model_id:04x}"
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"{folder}: not a folder of nets")
+    check_folder(folder)
     for place in (folder, files("onboard.ground") / "models"):
         for entry in place.iterdir() if place is not None else ():
             found = named(entry.name)
             if found is not None and found[:3] == wanted:
                 return entry, found[3]
     return None
+
+
+def check_folder(folder: Path | None) -> None:
+    """Raise InputError for a folder of nets that is none."""
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder of nets")
 
 
 def named(artefact: str) -> tuple[str, str, str, int] | None:
