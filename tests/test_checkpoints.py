@@ -19,7 +19,7 @@ from training.cli import main
 from training.examples import NO_LOSS, PARTS, make
 from training.pool import Batch
 
-ABOUT = {"net": "small", "part": "luma", "model": "7efd", "loss": "mse", "seed": 1}
+ABOUT = {"net": "small", "part": "luma", "model": "b9d5", "loss": "mse", "seed": 1}
 
 
 def new_run(start: Any = (), names: Any = (), **plan: Any) -> Any:
@@ -299,11 +299,11 @@ def test_a_net_does_not_start_from_one_that_sees_something_else() -> None:
     from training.checkpoints import start_weights
 
     (path,) = (Path(__file__).parents[1] / "onboard/ground/models").glob("small-luma-*.tflite")
-    assert set(start_weights(path, "layered", "7efd")) == set(start_weights(path, "luma", "7efd"))
+    assert set(start_weights(path, "layered", "b9d5")) == set(start_weights(path, "luma", "b9d5"))
     with pytest.raises(InputError, match="a net of luma has other cells than one of doubled"):
-        start_weights(path, "doubled", "7efd")
+        start_weights(path, "doubled", "b9d5")
     with pytest.raises(InputError, match="must be a checkpoint, or have a name such as"):
-        start_weights(Path("net.tflite"), "luma", "7efd")
+        start_weights(Path("net.tflite"), "luma", "b9d5")
 
 
 @pytest.mark.parametrize("kind", ["tflite", "pt"])
@@ -311,10 +311,10 @@ def test_a_net_does_not_start_from_one_for_another_model(kind: str, tmp_path: Pa
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     from training.checkpoints import save, start_weights
 
-    path = tmp_path / f"small-luma-7efd-r4.{kind}"
+    path = tmp_path / f"small-luma-b9d5-r4.{kind}"
     if kind == "pt":
         save(state_of_a_run(), path)
-    with pytest.raises(InputError, match=r"7efd-r4.*for model 7efd, not for 1234: .*--model.*export-nets --carry"):
+    with pytest.raises(InputError, match=r"b9d5-r4.*for model b9d5, not for 1234: .*--model.*export-nets --carry"):
         start_weights(path, "luma", "1234")
 
 
@@ -352,7 +352,7 @@ def test_the_mean_of_checkpoints_is_that_of_their_weights_and_needs_one_kind() -
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[train]'")
     from training.checkpoints import mean_of
 
-    about = {"net": "small", "part": "luma", "model": "7efd"}
+    about = {"net": "small", "part": "luma", "model": "b9d5"}
     states = [
         {"about": about, "shape": {"width": 2}, "step": n, "mean": {"w": torch.full((2,), n)}} for n in (1.0, 4.0)
     ]

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onboard.model import parse_model
+import onboard
+from onboard.model import default_model, parse_model
+from onboard.reference import foretold_plane, whole
+from onboard.tables import parse_tables
+from onboard.wire import Colour
 from tests.pictures import texture
 from training.cli import main
+from training.pictures import describe
+from training.units import balance_rows
 
 
 @pytest.fixture
@@ -30,6 +36,34 @@ def test_the_same_few_pictures_give_the_same_model_and_a_report_without_nan(fold
     assert report["model_id"] == f"{parse_model(data).model_id:04x}"
     assert report["pictures"] == {"train": 2, "validation": 0} and report["mse"]["validation"] == {}
     assert "fewer than 10 pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_balanced_rows_sum_to_zero_and_stay_near_what_they_are_made_of(seed):
+    rows = np.random.default_rng(seed).normal(0.3, 1, (7, 64))
+    made = balance_rows(rows).astype(int)
+    assert not made.sum(1).any() and np.abs(made).max() <= 127
+    level = rows - rows.mean(1, keepdims=True)
+    assert np.abs(made - 127 * level / np.abs(level).max(1, keepdims=True)).max() < 1.6
+
+
+@pytest.mark.parametrize("level", range(0, 256, 15))
+def test_a_flat_picture_is_flat_again_at_every_level(level):
+    picture = np.full((40, 56), level, np.uint8)
+    for quality in (0, 30, 100):
+        shown = onboard.decompress(onboard.compress(picture, quality=quality), enhance="plain").image
+        assert np.ptp(shown) == 0
+    model, description = default_model(), describe(picture, Colour.GREY)
+    assert not model.weights[1:].sum(1, dtype=int).any()
+    first = np.full(35, 128 * (level - 128), np.int16)
+    assert np.ptp(foretold_plane(description, model, 0, first, 7, whole(description, 0))) == 0
+
+
+def test_tables_of_the_layers_are_made_of_pictures(folder, tmp_path):
+    for i in range(2):
+        Image.fromarray(texture(96, 128, i)).save(folder / f"{i}.png")
+    assert main(["layers", "--images", str(folder), "--out", str(tmp_path / "own.obt"), "-q"]) == 0
+    parse_tables((tmp_path / "own.obt").read_bytes())
 
 
 def test_flat_pictures_are_refused_in_one_line(folder, tmp_path, capsys):

@@ -57,17 +57,17 @@ def test_progress_counts_every_tile_of_luma_and_chroma(
 
 
 def test_the_name_of_a_file_tells_which_net_it_is() -> None:
-    name = nets.ARTEFACT.format(net="small", part="doubled", model="7efd", radius=12)
-    assert nets.named(name) == ("small", "doubled", "7efd", 12)
-    assert nets.named("small-doubled-7efd-r12-before.tflite") is None
-    assert nets.named("small-doubled-7efd-r12.json") is None
+    name = nets.ARTEFACT.format(net="small", part="doubled", model="b9d5", radius=12)
+    assert nets.named(name) == ("small", "doubled", "b9d5", 12)
+    assert nets.named("small-doubled-b9d5-r12-before.tflite") is None
+    assert nets.named("small-doubled-b9d5-r12.json") is None
 
 
 def test_a_net_for_other_inputs_is_named(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     chroma = nets.net_file("small", "chroma", 0x7EFD)
     nets.load_net.cache_clear()
     monkeypatch.setattr(nets, "net_file", lambda *_: chroma)
-    with pytest.raises(ModelError, match=r"small-chroma-7efd-r\d\.tflite: has 136 inputs where a net of luma has 32"):
+    with pytest.raises(ModelError, match=r"small-chroma-b9d5-r\d\.tflite: has 136 inputs where a net of luma has 32"):
         onboard.decompress(onboard.compress(photograph, quality=30), enhance="small")
     nets.load_net.cache_clear()
 
@@ -257,7 +257,7 @@ def test_nets_of_a_folder_come_before_the_shipped_ones(
 ) -> None:
     data = onboard.compress(colour_photograph, quality=30)
     luma, _ = nets.net_file("perceptual", "luma", 0x7EFD)  # in the place of the small one
-    (tmp_path / "small-luma-7efd-r4.tflite").write_bytes(luma.read_bytes())
+    (tmp_path / "small-luma-b9d5-r4.tflite").write_bytes(luma.read_bytes())
     assert (onboard.decompress(data, nets=tmp_path).image == shown(data, "perceptual")).all()
     assert (shown(data, "small") != shown(data, "perceptual")).any()
     stream, out = tmp_path / "in.obp", tmp_path / "out.png"

@@ -94,7 +94,7 @@ def start_weights(path: Path, part: str, model: str) -> State:
         about = load(path)["about"]
         own, its_model = about["part"], about["model"]
     if own not in LAYOUTS:
-        raise InputError(f"{path}: must be a checkpoint, or have a name such as small-luma-7efd-r4.tflite")
+        raise InputError(f"{path}: must be a checkpoint, or have a name such as small-luma-b9d5-r4.tflite")
     if its_model != model:
         raise InputError(
             f"{path}: a net for model {its_model}, not for {model}: give the file of {its_model} with --model; where "

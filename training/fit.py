@@ -57,7 +57,7 @@ def fit(folders: list[Path]) -> Fit:
 
 def _fit(folders: list[Path], train: list[Path], validation: list[Path]) -> Fit:
     float_units, spectrum, rounds = fit_units(train)
-    weights = units.quantise_rows(float_units)
+    weights = np.concatenate([units.quantise_rows(float_units[:1]), units.balance_rows(float_units[1:])])
     multiplier, shift = units.latent_scale(weights)
     rows = weights / np.sqrt((weights.astype(float) ** 2).sum(1))[:, None]
     decoder, decoder_gains = units.decoder_rows(rows)
@@ -185,21 +185,24 @@ def fit_prediction(paths: list[Path], model: Model) -> np.ndarray:
 
 
 def refit_decoders(paths: list[Path], model: Model) -> Model:
-    """Decoder weights that are best for the quantised encoder's decoded latents, group by group."""
-    left1, right1 = 0.0, np.zeros(64)
-    left2, right2 = np.zeros((8, 8)), np.zeros((8, 64))
+    """Decoder weights for the quantised encoder's decoded latents: a first latent alone is a flat block, exactly; the
+    others are best for what that leaves.
+
+    A first latent whose weights bulge, as the encoder's do, errs less on blocks near mid-grey and shows a pattern in
+    every dark or bright one: 0.1 dB worse at 32 dB, and 2 dB at 44, where the first latents alone foretell layer 2.
+    """
+    flat = np.full(64, 16 * 2.0 ** int(model.shift[0]) / (model.weights[0].sum(dtype=int) * int(model.multiplier[0])))
+    left, right = np.zeros((7, 7)), np.zeros((7, 64))
     for picture in load(paths, "decoders"):
         (plane,) = analysed(picture, model)
         x = blocks(luma(picture)).reshape(-1, 64)
         for index in OPERATING:
             z, group = decoded(plane, model, index)
-            one, two = group == 0, group == 1
-            left1 += float(z[one, 0] @ z[one, 0])
-            right1 += z[one, 0] @ x[one]
-            left2 += z[two].T @ z[two]
-            right2 += z[two].T @ x[two]
-    decoder1, gain1 = units.decoder_rows((right1 / left1)[None])
-    decoder2, gains2 = units.decoder_rows(np.linalg.solve(left2, right2))
+            two, rest = group == 1, z[group == 1, 1:]
+            left += rest.T @ rest
+            right += rest.T @ (x[two] - np.outer(z[two, 0], flat))
+    decoder1, gain1 = units.decoder_rows(flat[None])
+    decoder2, gains2 = units.decoder_rows(np.concatenate([flat[None], np.linalg.solve(left, right)]))
     return replace(model, decoder1=decoder1[0], decoder1_gain=int(gain1[0]), decoder2=decoder2, decoder2_gains=gains2)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from onboard.encoder import Effort, analyse_picture, quantise
 from onboard.kernels import lossless, refine
+from onboard.kernels.entropy import UNITS
 from onboard.kernels.lossless import code_lossless
-from onboard.kernels.predict import add_prediction
+from onboard.kernels.predict import predict
 from onboard.kernels.refine_code import count_refinement, forward
 from onboard.kernels.transform import add_inverse
 from onboard.layer_header import LAYER_STEPS
@@ -26,7 +27,7 @@ from onboard.wire import Colour
 from training.codes import package_merge
 from training.pictures import describe, find, load, luma, readable, split
 
-STEPS = (16, 32, 48, 60, 72, 84, 96, 112)  # indices into LAYER_STEPS: 2 to 128 samples
+STEPS = (16, 32, 48, 60, 72, 84, 92, 100, 108, 116)  # indices into LAYER_STEPS: 2 to 152 samples
 SECTION_BLOCKS = 1024
 SMOOTHING = 0.05
 ROUNDS = 8
@@ -72,8 +73,10 @@ def refinement_samples(picture: np.ndarray, model: Model) -> list[np.ndarray]:
         steps = model.steps(index)
         first = (symbols.first * steps[0]).astype(np.int16)
         group = np.ones_like(symbols.group) if foretold else symbols.group
-        rest = np.zeros_like(symbols.rest) if foretold else (symbols.rest * steps[1:] * group[:, None]).astype(np.int16)
-        add_prediction(first, group, kept.columns, model.prediction_matrix, rest)
+        rest = np.zeros((len(first), 1 + UNITS), np.int16)
+        if not foretold:
+            rest[:, :UNITS] = symbols.rest * steps[1:] * group[:, None]
+        predict(first, rest, group, kept.columns, model.prediction_matrix, rest)
         return reference_plane(description, model, 0, (first, rest, group), kept.columns, rect)
 
     def sample(base: np.ndarray, step: int) -> np.ndarray:

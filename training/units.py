@@ -22,6 +22,18 @@ def quantise_rows(rows: np.ndarray) -> np.ndarray:
     return np.rint(rows / np.abs(rows).max(1, keepdims=True) * 127).astype(np.int8)
 
 
+def balance_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows to int8, the largest weight at 127 or near it, each summing to zero: of a flat block they say nothing."""
+    level = rows - rows.mean(1, keepdims=True)
+    wanted = level / np.abs(level).max(1, keepdims=True) * 127
+    found = np.rint(wanted)
+    for row, exact in zip(found, wanted, strict=True):
+        surplus = int(row.sum())
+        nearest = np.argsort((exact - row) * np.sign(surplus), kind="stable")[: abs(surplus)]
+        row[nearest] -= np.sign(surplus)
+    return found.astype(np.int8)
+
+
 def latent_scale(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """multiplier (2048..4095) and shift per unit: a * multiplier >> shift is the unit-norm latent in sixteenths."""
     scale = 16 / np.sqrt((weights.astype(float) ** 2).sum(1))
