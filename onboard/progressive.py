@@ -33,9 +33,10 @@ from onboard.survey import survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_size, unpack
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-LAYERS_FROM_INDEX = 140  # a refinement may be better than a base alone that is finer than this, hardly than any other
-BASE_GAINS = 1.05  # the ground's decoders gain so much more on a base alone than the plain errors compared here show
-LIKELY = 1.06  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
+# The ground's decoders gain so much more on a base alone than the plain errors compared here show. Coarse bases lose to
+# layers on few pictures, full of what eight units cannot say, but there by up to 1 dB.
+BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 140
+DOUBT = 1.01  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
@@ -100,19 +101,22 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     """
     layers = scale_log2 in (None, 0)
     alone: list[bytes] | None = None
+    handicap = 1.0
     if not (layers and 8 * budget * job.source_share(budget) >= LAYERS_ONLY_FROM * job.pixels):
         choice = fit_budget(job, budget, scale_log2, job.model.price, luma_error)
         alone = choice.packets
-        if not layers or choice.scale_log2 or choice.index >= LAYERS_FROM_INDEX:
+        if not layers or choice.scale_log2:
             return alone
-        if job.is_large and not _layers_may_win(job, budget, choice):
+        coarse = choice.index >= COARSE_INDEX
+        handicap = COARSE_BASE_GAINS if coarse else BASE_GAINS
+        if (job.is_large or coarse) and not _layers_may_win(job, budget, choice, DOUBT * handicap):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
         return exact
     found = fit_shot(job, budget)
     if found is not None:
-        if alone is not None and base_error(job, alone) <= BASE_GAINS * found.error():
+        if alone is not None and base_error(job, alone) <= handicap * found.error():
             return alone
         packets, size = found.packets(budget)
         if size <= budget:
@@ -120,8 +124,8 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     return alone if alone is not None else fit_budget(job, budget, scale_log2, job.model.price, luma_error).packets
 
 
-def _layers_may_win(job: Job, budget: int, alone: Choice) -> bool:
-    """Whether a base and a refinement may be better than a base alone, by some bands of the picture."""
+def _layers_may_win(job: Job, budget: int, alone: Choice, handicap: float) -> bool:
+    """Whether a base and a refinement may be better than a base alone, by some bands of the picture and so much."""
     effort = job.effort(alone.price)
     bands = survey(job.picture, job.encoding(0, alone.index))
     step = min(round(STEP_AT_INDEX_0 + STEPS_PER_INDEX * alone.index), COARSEST)
@@ -134,7 +138,7 @@ def _layers_may_win(job: Job, budget: int, alone: Choice) -> bool:
         step = round(level)
         if abs(base_index(step, steps_deeper(job.base)) - shot.index) <= CLOSE_ENOUGH:
             break
-    return bands.base_error(alone.index, effort) > LIKELY * error
+    return bands.base_error(alone.index, effort) > handicap * error
 
 
 def _lossless_within(job: Job, budget: int, scale_log2: int | None) -> list[bytes] | None:

@@ -25,7 +25,7 @@ RELIT = 0.3  # share of pictures with another contrast and brightness
 RECOLOURED, UNRELATED = 0.4, 0.15  # share of colour pictures with other colours, and of those with unrelated channels
 LOSSY = 0.4
 PACKET_SIZES = (100, 400)
-STEPS = (16, 72, 128)  # least, likeliest and most of layer 2
+STEPS = (20, 96, 140)  # least, likeliest and most of layer 2
 AHEAD = 2  # examples that every thread has begun before they are asked for
 
 
