@@ -33,9 +33,8 @@ from onboard.survey import survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_size, unpack
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-# The ground's decoders gain so much more on a base alone than the plain errors compared here show. Coarse bases lose to
-# layers on few pictures, full of what eight units cannot say, but there by up to 1 dB.
-BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 140
+# The ground gains so much more on a base alone than the plain errors compared here show, from an index on even more.
+BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 110
 DOUBT = 1.01  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
