@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,13 @@ from onboard.errors import InputError, ModelError
 from onboard.ground import nets, neural
 from onboard.ground.cli import main as decode
 from onboard.ground.pictures import ENHANCE, Store, decode_picture
+from onboard.job import Job
 from onboard.model import default_model
+from onboard.shot import single_shot
+from onboard.wire import MAX_PACKET, Colour
 from tests.pictures import checkerboard, colourful, gradient, noise, texture
+from training.pictures import describe
+from training.synthetic import drawing
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install '.[ground]'")
 
@@ -288,6 +294,38 @@ def test_streams_made_in_one_go_get_better_too(photograph: np.ndarray) -> None:
 def test_fine_steps_stay_as_they_are(photograph: np.ndarray) -> None:
     data = onboard.compress(photograph, bpp=5)
     assert (shown(data, "small") == shown(data, "linear")).all()
+
+
+def at_step(picture: np.ndarray, step: int) -> bytes:
+    """A stream made in one go at a step of layer 2."""
+    model = default_model()
+    description = replace(describe(picture, Colour.GREY), model_id=model.model_id)
+    return b"".join(single_shot(Job(picture, description, model, MAX_PACKET, (), 0), step))
+
+
+def test_between_fine_and_coarse_steps_blocks_get_a_share_of_their_correction(
+    photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finest = neural.FINEST_STEP
+    data = at_step(photograph, finest + 8)
+    plain = shown(data, "linear").astype(int)
+    moved = []
+    for full in (finest + 8, finest + 16, finest + 800):
+        monkeypatch.setattr(neural, "FULL_STEP", full)
+        moved.append(shown(data, "small") - plain)
+    whole, half, least = moved
+    assert np.abs(whole).max() > 2
+    assert np.abs(half - whole / 2).max() <= 1
+    assert not least.any()
+    assert (shown(at_step(photograph, finest), "small") == shown(at_step(photograph, finest), "linear")).all()
+
+
+@pytest.mark.parametrize("step", range(neural.FINEST_STEP + 4, neural.FULL_STEP + 9, 4))
+def test_drawings_at_fine_steps_are_no_worse_than_plain(step: int) -> None:
+    for seed in range(4):
+        picture = drawing(np.random.default_rng(seed), 192)
+        data = at_step(picture, step)
+        assert psnr(shown(data, "small"), picture) > psnr(shown(data, "plain"), picture) - 0.1
 
 
 def test_refined_blocks_pass_unharmed(photograph: np.ndarray) -> None:

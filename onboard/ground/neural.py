@@ -35,7 +35,9 @@ from onboard.layers import NO_STEP, spread_blocks
 from onboard.planes import average, enlarge, shape_at
 from onboard.wire import BLOCK, MAX_INDEX, Colour, Description
 
-FINEST_STEP = 52  # index into LAYER_STEPS; what is finer shows as it is
+# Indices into LAYER_STEPS: what is as fine as the first shows as it is, what is as coarse as the second has the whole
+# correction, and between them it grows. Of a drawing's fine steps the net knows too little.
+FINEST_STEP, FULL_STEP = 40, 62
 LINEAR_SHARE, LEAST_LINEAR_SHARE = 0.6, 0.06  # in chroma, at the finest and the coarsest index: two err less than one
 TILE = 192  # cells a side that one run of a net yields
 ROWS = 96  # of blocks, into which higher layers are brought at once: whole planes more would be dear
@@ -73,7 +75,7 @@ def decode_neural(
     what the linear decoder makes is mixed in. Without a net for it (see stand_ins) chroma is the linear decoder's, and
     without matrices plain.
 
-    Blocks of layer 2 in streams made in one go, down to FINEST_STEP, are improved as well where luma_has_layers();
+    Blocks of layer 2 in streams made in one go, coarser than FINEST_STEP, are improved as well where luma_has_layers();
     all other blocks with higher layers stay as these have them.
     """
     d = decoding.description
@@ -126,7 +128,8 @@ View = Callable[[Area], np.ndarray]
 class _Job:
     """Planes that a net makes together: of what cells, how it runs, how many blocks around a block it looks at, what it
     sees, which blocks stay as they are (bool, rows x columns), what it corrects in place, whole blocks at a scale of
-    1 << shown_log2, and what the linear decoder makes of the same, with its share in the result."""
+    1 << shown_log2, how much of its correction a block gets (float32, rows x columns; None for all), and what the
+    linear decoder makes of the same, with its share in the result."""
 
     layout: Layout
     run: Run
@@ -135,6 +138,7 @@ class _Job:
     still: np.ndarray
     shown: list[np.ndarray]
     shown_log2: int
+    strength: np.ndarray | None = None
     linear: list[np.ndarray] | None = None
     share: float = 0.0
 
@@ -177,6 +181,7 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
     own = luma_part(seen.decoding, refined)
     net, layout = load_net(name, own, d.model_id, seen.folder), LAYOUTS[own]
+    strength = None
     if d.scale_log2:
         shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
         shown = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
@@ -185,12 +190,15 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
         steps, changed, kept = _with_layers(seen.decoding, plain, refined if luma_has_layers(d) else None)
         shown_log2, shown = 0, plain.copy()
         still = _featureless(seen.latents[0], busy | changed) | kept
+        if own == "layered":
+            coarseness = (steps - np.float32(FINEST_STEP)) / (FULL_STEP - FINEST_STEP)
+            strength = coarseness.clip(0, 1)
 
     def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
         return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
-    return _Job(layout, _runner(seen, name, net, layout, 1), net.radius, view, still, [shown], shown_log2)
+    return _Job(layout, _runner(seen, name, net, layout, 1), net.radius, view, still, [shown], shown_log2, strength)
 
 
 def _chroma_job(
@@ -221,7 +229,7 @@ def _chroma_job(
         linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
     share = _linear_share(seen.decoding.planes[1].usual_index())
     run = _runner(seen, name, net, layout, len(planes))
-    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, linear, share)
+    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, None, linear, share)
 
 
 def _linear_share(index: int) -> float:
@@ -245,7 +253,7 @@ def _with_layers(
     grid = plain.shape[0] // BLOCK, plain.shape[1] // BLOCK
     over, reached = (refined[0][0], refined[1][0]) if refined else (plain, np.zeros(grid, np.uint8))
     steps = decoding.layers.foretold_steps(0, reached)
-    kept = (reached > 0) & ((steps < FINEST_STEP) | (steps == NO_STEP))
+    kept = (reached > 0) & ((steps <= FINEST_STEP) | (steps == NO_STEP))
     changed = np.zeros(grid, bool)
     for top in range(0, grid[0], ROWS):
         some = slice(top, min(top + ROWS, grid[0])), slice(0, grid[1])
@@ -291,6 +299,8 @@ def _correct(job: _Job, tile: Area) -> None:
     levels = out.reshape(down, along, -1, side, side).transpose(2, 0, 3, 1, 4).reshape(-1, side * down, side * along)
     wide = across * side
     area, moves = pixels(tile, wide), ~job.still[tile].repeat(wide, 0).repeat(wide, 1)
+    if job.strength is not None:
+        levels *= job.strength[tile].repeat(wide, 0).repeat(wide, 1)
     for i, (plane, correction) in enumerate(zip(job.shown, levels, strict=True)):
         part = plane[area]
         made = part + correction
