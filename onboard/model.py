@@ -25,7 +25,7 @@ from onboard.wire import MAX_INDEX, STEPS
 MODEL_MAGIC = b"OBCM"
 MODEL_VERSION = 1
 SETS = 3
-DEFAULT_MODEL = "b9d5.obm"  # a file of models/, named by its id; older ones stay, so that older streams decode
+DEFAULT_MODEL = "b9d5.obm"  # a file of models/, named by its id; those of releases stay, so that their streams decode
 
 _HEADER = struct.Struct(">4sBBBbHBB")
 _SIZE = _HEADER.size + 8 + 512 + 16 + 8 + 56 + 64 + 2 + 512 + 16 + SETS * SET_SYMBOLS // 2 + 4

@@ -29,13 +29,13 @@ from onboard.refiner import (
 )
 from onboard.shot import SAFETY, fit_shot, foretell_step, make_shot, retag, single_shot, survey_shot, with_tag
 from onboard.spend import COARSEST, START_STEP, first
-from onboard.survey import survey
+from onboard.survey import TALL, survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_size, unpack
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 # The ground gains so much more on a base alone than the plain errors compared here show, from an index on even more.
 BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 110
-DOUBT = 1.01  # squared errors of some bands: layers that would win by less are not worth asking the whole picture
+ASK_FROM = 1.01  # times that, by squared errors of some bands: below it is not worth asking the whole picture
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
@@ -108,7 +108,8 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
             return alone
         coarse = choice.index >= COARSE_INDEX
         handicap = COARSE_BASE_GAINS if coarse else BASE_GAINS
-        if (job.is_large or coarse) and not _layers_may_win(job, budget, choice, DOUBT * handicap):
+        has_bands = job.is_large or (coarse and job.picture.shape[0] >= TALL)
+        if has_bands and not _layers_may_win(job, budget, choice, ASK_FROM * handicap):
             return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
@@ -124,7 +125,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
 
 
 def _layers_may_win(job: Job, budget: int, alone: Choice, handicap: float) -> bool:
-    """Whether a base and a refinement may be better than a base alone, by some bands of the picture and so much."""
+    """Whether layers may be better than a base alone by more than a handicap, as some bands of the picture tell."""
     effort = job.effort(alone.price)
     bands = survey(job.picture, job.encoding(0, alone.index))
     step = min(round(STEP_AT_INDEX_0 + STEPS_PER_INDEX * alone.index), COARSEST)

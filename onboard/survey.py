@@ -1,4 +1,4 @@
-"""Some bands of a large picture, to tell what the layers above 1 would make of all of it.
+"""Some bands of a picture, to tell what the layers above 1 would make of all of it.
 
 The latents are those of the whole picture, which are at hand: a band's blocks are predicted from the blocks that are
 around them in the picture. Only what costs much is left to the bands: reconstruction and the symbols of layer 2.
@@ -103,7 +103,7 @@ class Survey:
 
 
 def survey(picture: np.ndarray, encoding: Encoding) -> Survey:
-    """Bands at equal distances, half of one from the picture's edges."""
+    """Bands at equal distances, half of one from the picture's edges; of one that is at least TALL."""
     height, width = picture.shape[:2]
     total = height // TALL
     many = min(max(SURVEYED_PIXELS // (TALL * width), 1), total)

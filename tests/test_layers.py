@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onboard
+from onboard import progressive
 from onboard.errors import BudgetError, InputError, NothingDecodableError
 from onboard.image_io import write_bytes
 from onboard.layer_header import LayerHeader, unpack_header
@@ -17,7 +18,7 @@ from onboard.reference import find_grid, phase_grid
 from onboard.request import rectangles
 from onboard.scan import scan
 from onboard.tables import lossless_codes, pack_tables, parse_tables, refinement_codes
-from onboard.wire import pack
+from onboard.wire import index_of, pack
 from tests.pictures import checkerboard, colourful, deep, deep_colourful, noise, texture
 
 # --- small parts ----------------------------------------------------------------------------------------------------
@@ -91,6 +92,42 @@ def test_more_bytes_make_a_better_picture_up_to_lossless(make) -> None:  # type:
     exact = onboard.decompress(onboard.compress(picture, lossless=True))
     assert (exact.image == picture).all() and exact.image.dtype == picture.dtype
     assert (exact.mask == 255).all()
+
+
+def test_a_coarse_base_gives_way_to_layers_where_they_win_by_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, x = np.mgrid[:256, :256]
+    there = (x // 64 + y // 64) % 2
+    grain = np.random.default_rng(0).normal(0, 12, (256, 256))
+
+    def stripes(period: float) -> np.ndarray:
+        waves = 60 * np.sin(2 * np.pi * (0.825 * x + 0.565 * y) / period)
+        return np.clip(128 + there * waves + grain, 0, 255).astype(np.uint8)
+
+    def coded(period: float, handicap: float) -> tuple[list[int], float, float]:
+        monkeypatch.setattr(progressive, "COARSE_BASE_GAINS", handicap)
+        data = onboard.compress(stripes(period), bpp=0.1)
+        known = onboard.describe(data)
+        shown = onboard.decompress(data, enhance="plain").image
+        return known["refinements"], known["quality"], mean_square(shown, stripes(period))
+
+    ours = progressive.COARSE_BASE_GAINS
+    layers, _, error = coded(5.5, ours)
+    alone, quality, its_error = coded(5.5, 1e9)
+    assert layers == [2] and alone == []
+    assert index_of(quality) >= progressive.COARSE_INDEX
+    assert ours * error < its_error
+    assert coded(7, ours)[0] == []
+    assert ours * coded(7, 0)[2] > coded(7, ours)[2]
+
+
+@pytest.mark.parametrize("height", [1, 7, 8, 15, 16, 17])
+@pytest.mark.parametrize("make", [noise, colourful])
+def test_low_pictures_get_any_budget(make, height: int) -> None:  # type: ignore[no-untyped-def]
+    picture = make(height, 640)
+    for budget in (150, 300, 700):
+        data = onboard.compress(picture, budget=budget)
+        assert len(data) <= budget
+        assert onboard.decompress(data).image.shape == picture.shape
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (7, 9), (8, 264), (17, 257)])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from onboard.encoder import Effort
 from onboard.ground.nets import cores
+from onboard.ground.neural import FINEST_STEP
 from onboard.model import Model
 from training.examples import CROP, NO_LOSS, Example, Loss, Part, make
 from training.synthetic import coloured, drawing
@@ -25,7 +26,7 @@ RELIT = 0.3  # share of pictures with another contrast and brightness
 RECOLOURED, UNRELATED = 0.4, 0.15  # share of colour pictures with other colours, and of those with unrelated channels
 LOSSY = 0.4
 PACKET_SIZES = (100, 400)
-STEPS = (20, 96, 140)  # least, likeliest and most of layer 2
+STEPS = (FINEST_STEP, 96, 140)  # least, likeliest and most of layer 2
 AHEAD = 2  # examples that every thread has begun before they are asked for
 
 

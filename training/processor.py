@@ -46,11 +46,11 @@ class Processor:
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "the CPU"
-        return f"{name}, in {'bfloat16' if self.half else 'float32 (bfloat16 is no faster)'}"
+        return f"{name}, in {'bfloat16' if self.half else 'float32 (bfloat16 is not clearly faster)'}"
 
 
 def _trial_seconds(half: bool) -> float:
-    """Seconds of a CPU for a convolution, forth and back."""
+    """Seconds of a CPU for a convolution, forward and backward."""
     crops, channels, side = TRIAL
     given = torch.ones(crops, channels, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
     kernel = torch.ones(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()

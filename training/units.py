@@ -23,7 +23,7 @@ def quantise_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def balance_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows to int8, the largest weight at 127 or near it, each summing to zero: of a flat block they say nothing."""
+    """Rows to int8 with the largest weight at 127, each summing to zero: of a flat block they say nothing."""
     level = rows - rows.mean(1, keepdims=True)
     wanted = level / np.abs(level).max(1, keepdims=True) * 127
     found = np.rint(wanted)

@@ -191,8 +191,8 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
         shown_log2, shown = 0, plain.copy()
         still = _featureless(seen.latents[0], busy | changed) | kept
         if own == "layered":
-            coarseness = (steps - np.float32(FINEST_STEP)) / (FULL_STEP - FINEST_STEP)
-            strength = coarseness.clip(0, 1)
+            coarseness = (steps - np.float32(FINEST_STEP)) / np.float32(FULL_STEP - FINEST_STEP)
+            strength = np.where(steps == NO_STEP, np.float32(1), coarseness.clip(0, 1))
 
     def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
@@ -229,7 +229,7 @@ def _chroma_job(
         linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
     share = _linear_share(seen.decoding.planes[1].usual_index())
     run = _runner(seen, name, net, layout, len(planes))
-    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, None, linear, share)
+    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, linear=linear, share=share)
 
 
 def _linear_share(index: int) -> float:
