@@ -35,7 +35,7 @@ from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_si
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
 # The ground gains so much more on a base alone than the plain errors compared here show, from an index on even more.
 BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 110
-PROMISED = 1.04  # by bands of a large picture, of which many are too hopeful; to ask all of it is dear
+PROMISED = 1.04  # times that, by some bands of a large picture: they are too hopeful, and to ask all of it is dear
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
@@ -108,9 +108,10 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
             return alone
         coarse = choice.index >= COARSE_INDEX
         handicap = COARSE_BASE_GAINS if coarse else BASE_GAINS
-        has_bands = job.is_large or (coarse and job.picture.shape[0] >= TALL)
-        if has_bands and not _layers_may_win(job, budget, choice, handicap * (PROMISED if job.is_large else 1)):
-            return alone
+        if (job.is_large or coarse) and job.picture.shape[0] >= TALL:  # a lower picture is asked as a whole
+            promised = handicap * (PROMISED if job.is_large else 1)
+            if not _layers_may_win(job, budget, choice, promised):
+                return alone
     exact = _lossless_within(job, budget, scale_log2)
     if exact is not None:
         return exact

@@ -33,7 +33,7 @@ THRESHOLD = 400
 DEAD_ZONE = 102  # 0.4 of a step
 PRICE = 26  # a bit is worth a tenth of a squared step
 GROUP2_BITS = 10  # bits that a group-2 block costs more, for the choice of the blocks that shape units 2 to 8
-LEAST_LEVEL = 4096  # first latent of a flat block 128 levels off mid-grey, in sixteenths: 16384 of a unit that is flat
+LEAST_RESPONSE = 32  # first latent of a flat block a level off mid-grey, in sixteenths: 128 of a unit that is flat
 FIXED_POINT = 1e-5
 MAX_ROUNDS = 8
 
@@ -192,10 +192,10 @@ def refit_decoders(paths: list[Path], model: Model) -> Model:
     A first latent whose weights bulge, as the encoder's do, errs less on blocks near mid-grey and shows a pattern in
     every dark or bright one: 0.1 dB worse at 32 dB, and 2 dB at 44, where the first latents alone foretell layer 2.
     """
-    level = 128 * int(model.weights[0].sum(dtype=int)) * int(model.multiplier[0]) >> int(model.shift[0])
-    if level < LEAST_LEVEL:
+    response = int(model.weights[0].sum(dtype=int)) * int(model.multiplier[0]) / (1 << int(model.shift[0]))
+    if response < LEAST_RESPONSE:
         raise ModelError("the first unit says next to nothing of a flat block")
-    flat = np.full(64, 16 * 2.0 ** int(model.shift[0]) / (model.weights[0].sum(dtype=int) * int(model.multiplier[0])))
+    flat = np.full(64, 16 / response)
     left, right = np.zeros((7, 7)), np.zeros((7, 64))
     for picture in load(paths, "decoders"):
         (plane,) = analysed(picture, model)

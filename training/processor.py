@@ -30,7 +30,7 @@ class Processor:
         Args:
             seconds: that a CPU takes in float32 (False) and in bfloat16 (True), which are measured without it. Its
                 instructions do not tell: bfloat16 is 13 times slower where it has none for it, up to twice as fast
-                where it has, and half as fast on a Xeon of the fourth generation that has AVX-512 BF16 without AMX.
+                where it has, and half as fast on a Xeon of the fifth generation that has AVX-512 BF16 without AMX.
         """
         gpu = torch.cuda.is_available()
         if name == "cuda" and not gpu:

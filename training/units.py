@@ -19,19 +19,23 @@ def principal_units(moments: np.ndarray, count: int) -> tuple[np.ndarray, np.nda
 
 def quantise_rows(rows: np.ndarray) -> np.ndarray:
     """Rows to int8 with the largest weight at 127."""
-    return np.rint(rows / np.abs(rows).max(1, keepdims=True) * 127).astype(np.int8)
+    return np.rint(_scaled(rows)).astype(np.int8)
 
 
 def balance_rows(rows: np.ndarray) -> np.ndarray:
     """Rows to int8 with the largest weight at 127, each summing to zero: of a flat block they say nothing."""
-    level = rows - rows.mean(1, keepdims=True)
-    wanted = level / np.abs(level).max(1, keepdims=True) * 127
+    wanted = _scaled(rows - rows.mean(1, keepdims=True))
     found = np.rint(wanted)
     for row, exact in zip(found, wanted, strict=True):
         surplus = int(row.sum())
         nearest = np.argsort((exact - row) * np.sign(surplus), kind="stable")[: abs(surplus)]
         row[nearest] -= np.sign(surplus)
     return found.astype(np.int8)
+
+
+def _scaled(rows: np.ndarray) -> np.ndarray:
+    """Rows with the largest weight at 127."""
+    return np.asarray(rows / np.abs(rows).max(1, keepdims=True) * 127)
 
 
 def latent_scale(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
