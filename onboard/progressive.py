@@ -12,12 +12,13 @@ import numpy as np
 
 from onboard.decoder import Decoding
 from onboard.job import Job
+from onboard.kernels.soften import soften
 from onboard.layer_header import LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer
 from onboard.planes import enlarge, strips
 from onboard.rate import Choice, fit_budget
 from onboard.rate import Job as RateJob
-from onboard.reference import Rect
+from onboard.reference import Rect, depth_of
 from onboard.refiner import (
     LOSSLESS_LEAST_PACKET,
     base_index,
@@ -33,9 +34,9 @@ from onboard.survey import TALL, survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_size, unpack
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-# The ground gains so much more on a base alone than the plain errors compared here show, from an index on even more.
-BASE_GAINS, COARSE_BASE_GAINS, COARSE_INDEX = 1.05, 1.1, 110
-PROMISED = 1.04  # times that, by some bands of a large picture: they are too hopeful, and to ask all of it is dear
+LAYERS_HANDICAP = 1.01  # on their error: what a base alone has in common with what the ground makes of it is rough
+COARSE_INDEX = 110  # of a base alone from which layers are so seldom better that bands of the picture are asked first
+PROMISED = 1.04  # on top of that, by some bands of a large picture: they are too hopeful, and to ask all of it is dear
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
@@ -45,14 +46,19 @@ LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a los
 
 
 def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
-    """Squared error of the plain luma against the picture's, both at a scale not coarser than the coded one."""
+    """Squared error of the plain luma, its blocks' edges softened, at a scale not coarser than the coded one.
+
+    Softened it is nearer to what the ground will show than plain, and it is by this that a scale is chosen.
+    """
     assert isinstance(job, Job)
     parsed = [unpack(p)[0] for p in packets]
     d = parsed[0].description
     decoding = Decoding(d, job.model)
     decoding.add(parsed)
     target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
-    ours = enlarge(decoding.plain()[0], target, d.scale_log2, scale_log2)
+    plain = np.ascontiguousarray(decoding.plain()[0])
+    soften(plain, 255)
+    ours = enlarge(plain, target, d.scale_log2, scale_log2)
     total, top = 0.0, 0
     for _, _, strip in strips(job.picture, target):
         difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
@@ -61,16 +67,16 @@ def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
     return total
 
 
-def base_error(job: Job, packets: list[bytes]) -> float:
-    """Squared error of a base's plain luma at the depth of the source, where Shot.error is at home."""
-    if job.base.window is None:
-        return luma_error(job, packets, 0)
+def base_error(job: Job, packets: list[bytes], softened: bool) -> float:
+    """Squared error of the luma of a base at scale 1 at the depth of the source, where Shot.error is at home: plain, or
+    with its blocks' edges softened, which is nearer to what the ground will show."""
     parsed = [unpack(p)[0] for p in packets]
     decoding = Decoding(parsed[0].description, job.model)
     decoding.add(parsed)
-    difference = np.subtract(
-        source_planes(job.picture, job.base)[0], decoding.reference(0, NORMATIVE), dtype=np.float32
-    )
+    ours = decoding.reference(0, NORMATIVE)
+    if softened:
+        soften(ours, (1 << depth_of(job.base)) - 1)
+    difference = np.subtract(source_planes(job.picture, job.base)[0], ours, dtype=np.float32)
     return float(np.vdot(difference, difference))
 
 
@@ -80,7 +86,7 @@ def at_quality(job: Job, quality: float) -> list[bytes]:
     Of a deep picture the finest steps may say no more than noise, and take more than the lossless stream: it is then
     that. (At 8 bits they take a few per cent more at most.)
     """
-    finest = base_error(job, job.packets(0, 0)) / MUST_BE_BETTER
+    finest = base_error(job, job.packets(0, 0), False) / MUST_BE_BETTER
     shot = make_shot(job, START_STEP)
     as_good = first(0, COARSEST, lambda step: shot.error(step) > finest) - 1
     step = max(round(as_good * (LOSSLESS_QUALITY - quality) / (LOSSLESS_QUALITY - MAX_QUALITY)), 0)
@@ -100,16 +106,14 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
     """
     layers = scale_log2 in (None, 0)
     alone: list[bytes] | None = None
-    handicap = 1.0
     if not (layers and 8 * budget * job.source_share(budget) >= LAYERS_ONLY_FROM * job.pixels):
         choice = fit_budget(job, budget, scale_log2, job.model.price, luma_error)
         alone = choice.packets
         if not layers or choice.scale_log2:
             return alone
-        coarse = choice.index >= COARSE_INDEX
-        handicap = COARSE_BASE_GAINS if coarse else BASE_GAINS
-        if (job.is_large or coarse) and job.picture.shape[0] >= TALL:  # a lower picture is asked as a whole
-            promised = handicap * (PROMISED if job.is_large else 1)
+        # a picture lower than a band is asked as a whole
+        if (job.is_large or choice.index >= COARSE_INDEX) and job.picture.shape[0] >= TALL:
+            promised = LAYERS_HANDICAP * (PROMISED if job.is_large else 1)
             if not _layers_may_win(job, budget, choice, promised):
                 return alone
     exact = _lossless_within(job, budget, scale_log2)
@@ -117,7 +121,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         return exact
     found = fit_shot(job, budget)
     if found is not None:
-        if alone is not None and base_error(job, alone) <= handicap * found.error():
+        if alone is not None and base_error(job, alone, True) <= LAYERS_HANDICAP * found.error():
             return alone
         packets, size = found.packets(budget)
         if size <= budget:

@@ -34,7 +34,7 @@ SAMPLE_LEAST = 400  # bytes below which a sample says too little
 START_BPP = 0.02  # per coded pixel: a finer scale than one that gets this is never worth trying
 HALVE_FROM = 128  # index from which half the size may be better (on training pictures hardly ever below)
 HALVED_LEVELS = 50  # by which half the size is finer at the same bytes, about
-HALF_HANDICAP = 1.1  # the ground gains more at the finer scale than the plain errors compared here show
+HALF_HANDICAP = 1.01  # the ground gains a little more at the finer scale than the errors compared here show
 
 
 class Job(Protocol):

@@ -14,8 +14,9 @@ import numpy as np
 from onboard.encoder import ALL_GROUP_1, Effort, Encoding, PlaneLatents
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.predict import predict
+from onboard.kernels.soften import soften
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
-from onboard.reference import layer_log2, reference_plane, whole
+from onboard.reference import depth_of, layer_log2, reference_plane, whole
 from onboard.refiner import Part, PartCoder, source_planes
 from onboard.wire import BLOCK, MAX_PACKET, Description
 
@@ -65,10 +66,7 @@ class Survey:
         d = self._description
         found = []
         for i, (source, first) in enumerate(zip(self._sources, self._latents.first_latents(index), strict=True)):
-            blocks = len(first)
-            rest, group = np.zeros((blocks, 1 + UNITS), np.int16), np.ones(blocks, np.uint8)
-            reference = self._reconstruct(i, first, rest, group)
-            part = Part(i, FIRST_REFINEMENT, FORETOLD, whole(d, i), source, reference)
+            part = Part(i, FIRST_REFINEMENT, FORETOLD, whole(d, i), source, self._foretold(i, first))
             found.append(PartCoder(part, d, searched_blocks))
         return found
 
@@ -80,26 +78,41 @@ class Survey:
         return sum(len(s.payload) * share[s.plane] for p in packets for s in p.sections)
 
     def base_error(self, index: int, effort: Effort) -> float:
-        """Squared error of the bands' luma, at the depth of the source, with layers 0 and 1."""
+        """Squared error of the bands' luma, at the depth of the source, with layers 0 and 1 and softened edges."""
         luma = replace(self._latents, planes=self._latents.planes[:1], finest=self.encoding.finest)
         (symbols,), (first,) = luma.symbols(index, effort), luma.first_latents(index)
         rest = np.zeros((len(first), 1 + UNITS), np.int16)
         rest[:, :UNITS] = np.clip(symbols.rest * luma.model.steps(index)[1:], -(1 << 15), (1 << 15) - 1)
-        ours = self._reconstruct(0, first, rest, symbols.group)
-        difference = np.subtract(self._sources[0], ours, dtype=np.float32)
+        tall = replace(self._description, height=BLOCK * symbols.rows)
+        latents = first, self._predicted(0, first, rest, symbols.group), symbols.group
+        ours = reference_plane(tall, luma.model, 0, latents, symbols.columns, whole(tall, 0))
+        bands = ours.reshape(len(self.bands), -1, ours.shape[1])  # with the rows of blocks above and below
+        last = self.encoding.description.height // TALL - 1
+        for number, band in zip(self.bands, bands, strict=True):  # behind the picture's edges is nothing to soften
+            top, bottom = BLOCK * (number == 0), len(band) - BLOCK * (number == last)
+            soften(band[top:bottom], (1 << depth_of(tall)) - 1)
+        inner = bands[:, BLOCK:-BLOCK].reshape(self._sources[0].shape)
+        difference = np.subtract(self._sources[0], inner, dtype=np.float32)
         return float(np.vdot(difference, difference))
 
-    def _reconstruct(self, plane: int, first: np.ndarray, rest: np.ndarray, group: np.ndarray) -> np.ndarray:
-        """A plane of the bands from its latents, with those above and below, before prediction."""
-        model, columns = self.encoding.model, self._latents.planes[plane].columns
+    def _predicted(self, plane: int, first: np.ndarray, rest: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Latents 2 to 8 of a plane of the bands, with those above and below, from their residuals."""
         predicted = np.empty_like(rest)
-        predict(first, rest, group, columns, model.prediction_matrix, predicted)
+        columns = self._latents.planes[plane].columns
+        predict(first, rest, group, columns, self.encoding.model.prediction_matrix, predicted)
+        return predicted
+
+    def _foretold(self, plane: int, first: np.ndarray) -> np.ndarray:
+        """What first latents, with those above and below, foretell of a plane of the bands."""
+        d, columns = self._description, self._latents.planes[plane].columns
+        rest, group = np.zeros((len(first), 1 + UNITS), np.int16), np.ones(len(first), np.uint8)
+        predicted = self._predicted(plane, first, rest, group)
         inner = [
             np.ascontiguousarray(each.reshape(len(self.bands), _rows_of_band(plane) + 2, columns, -1)[:, 1:-1])
             for each in (first, predicted, group)
         ]
         latents = inner[0].ravel(), inner[1].reshape(-1, 1 + UNITS), inner[2].ravel()
-        return reference_plane(self._description, model, plane, latents, columns, whole(self._description, plane))
+        return reference_plane(d, self.encoding.model, plane, latents, columns, whole(d, plane))
 
 
 def survey(picture: np.ndarray, encoding: Encoding) -> Survey:

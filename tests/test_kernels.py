@@ -14,6 +14,7 @@ from onboard.kernels.neighbours import decode_neighbours
 from onboard.kernels.order import gather, place_first, place_rest
 from onboard.kernels.predict import add_prediction, predict
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
+from onboard.kernels.soften import soften
 from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
 from onboard.planes import COLOUR, ENLARGER, phase_order, phases, raster_grid
 from tests import pictures, reference
@@ -137,6 +138,22 @@ def test_predictions_agree_with_their_twin(rows, columns, reach):
 
 
 # --- the ground's arithmetic ----------------------------------------------------------------------------------------
+
+
+@given(SEEDS, st.integers(1, 27), st.integers(1, 27), st.sampled_from((8, 12, 16)))
+def test_soften_agrees_with_its_twin(seed, height, width, depth):
+    top = (1 << depth) - 1
+    rng = np.random.default_rng(seed)
+    plane = rng.choice([0, 1, top // 2, top - 1, top], (height, width)).astype(np.uint8 if depth == 8 else np.uint16)
+    expected = reference.softened(plane.tolist(), top)
+    soften(plane, top)
+    assert plane.tolist() == expected
+
+
+def test_soften_moves_four_samples_of_a_row_towards_each_other():
+    plane = np.array([[100] * 8 + [180] * 8], np.uint8)
+    soften(plane, 255)
+    assert plane.tolist() == [[100] * 6 + [110, 120, 160, 170] + [180] * 6]
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=30), st.integers(1, 4095))

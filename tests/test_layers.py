@@ -94,7 +94,7 @@ def test_more_bytes_make_a_better_picture_up_to_lossless(make) -> None:  # type:
     assert (exact.mask == 255).all()
 
 
-def test_a_coarse_base_gives_way_to_layers_where_they_win_by_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coarse_base_gives_way_to_layers_where_they_win(monkeypatch: pytest.MonkeyPatch) -> None:
     y, x = np.mgrid[:256, :256]
     there = (x // 64 + y // 64) % 2
     grain = np.random.default_rng(0).normal(0, 12, (256, 256))
@@ -104,13 +104,13 @@ def test_a_coarse_base_gives_way_to_layers_where_they_win_by_a_tenth(monkeypatch
         return np.clip(128 + there * waves + grain, 0, 255).astype(np.uint8)
 
     def coded(period: float, handicap: float) -> tuple[list[int], float, float]:
-        monkeypatch.setattr(progressive, "COARSE_BASE_GAINS", handicap)
+        monkeypatch.setattr(progressive, "LAYERS_HANDICAP", handicap)
         data = onboard.compress(stripes(period), bpp=0.1)
         known = onboard.describe(data)
         shown = onboard.decompress(data, enhance="plain").image
         return known["refinements"], known["quality"], mean_square(shown, stripes(period))
 
-    ours = progressive.COARSE_BASE_GAINS
+    ours = progressive.LAYERS_HANDICAP
     layers, _, error = coded(5.5, ours)
     alone, quality, its_error = coded(5.5, 1e9)
     assert layers == [2] and alone == []

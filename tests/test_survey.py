@@ -9,7 +9,7 @@ from onboard.job import Job
 from onboard.model import default_model
 from onboard.survey import TALL, Survey, survey
 from onboard.wire import MAX_PACKET, Colour, Description, Window
-from tests import pictures
+from tests import pictures, reference
 
 INDEX, STEP = 70, 90
 PICTURES = {
@@ -37,7 +37,18 @@ def job_of(picture: np.ndarray) -> Job:
 def test_all_bands_together_have_the_error_of_the_base(name):
     job = job_of(PICTURES[name])
     bands = Survey(job.encoding(0, INDEX), np.arange(6), job.picture)
-    assert bands.base_error(INDEX, job.effort()) == progressive.base_error(job, job.packets(0, INDEX))
+    whole = progressive.base_error(job, job.packets(0, INDEX), softened=True)
+    assert bands.base_error(INDEX, job.effort()) == pytest.approx(whole, rel=0.02)
+
+
+def test_bases_are_compared_by_their_errors_with_softened_edges():
+    job = job_of(PICTURES["grey"])
+    packets = job.packets(0, INDEX)
+    plain = onboard.decompress(b"".join(packets), enhance="plain").image
+    softened = np.array(reference.softened(plain.tolist(), 255))
+    error = float(((softened - job.picture) ** 2).sum())
+    assert progressive.luma_error(job, packets, 0) == progressive.base_error(job, packets, softened=True) == error
+    assert progressive.base_error(job, packets, softened=False) == float(((plain.astype(int) - job.picture) ** 2).sum())
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -64,6 +64,26 @@ def quantise_rest(
     return out, gain > int(steps[1]) ** 2 * price * bits >> 8
 
 
+def softened(plane: Rows, top: int) -> list[list[int]]:
+    """The edges of 8x8 blocks softened: columns of blocks first, then rows."""
+
+    def across(lines: Rows) -> list[list[int]]:
+        out = [list(map(int, line)) for line in lines]
+        for line in out:
+            for x in range(BLOCK, len(line), BLOCK):
+                d = line[x] - line[x - 1]
+                near, far = (2 * d + 4) // 8, (d + 4) // 8
+                for at, by in ((x - 2, far), (x - 1, near), (x, -near), (x + 1, -far)):
+                    if at < len(line):
+                        line[at] = clamp(line[at] + by, 0, top)
+        return out
+
+    def turned(lines: Rows) -> list[list[int]]:
+        return [list(column) for column in zip(*lines, strict=True)]
+
+    return turned(across(turned(across(plane))))
+
+
 # --- the normative decoder ------------------------------------------------------------------------------------------
 
 
