@@ -9,7 +9,7 @@ import argparse
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, isfinite, log
 
 from onboard.errors import InputError, PacketError
 from onboard.image_io import STDIO, check_outputs, read_bytes, write_bytes
@@ -178,8 +178,8 @@ def read_pass(text: str) -> Pass:
         found = Pass(float(start), float(seconds), float(bitrate))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not START+SECONDS@BITRATE, such as 0+60@1200") from None
-    if found.bitrate <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: the bit rate must be more than 0")
+    if not (isfinite(found.start) and 0 < found.seconds < inf and 0 < found.bitrate < inf):
+        raise argparse.ArgumentTypeError(f"{text!r}: seconds and bit rate must be numbers above 0, the start a number")
     return found
 
 

@@ -192,21 +192,17 @@ def compress(
     if scale == "auto" and (quality is not None or lossless):
         raise InputError('scale "auto" needs a budget or bits per pixel')
     fixed = None if scale is None or scale == "auto" else scale_log2_of(scale)
+    if quality is not None and quality <= MAX_QUALITY and not lossless:
+        return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
+    from onboard import progressive
+
     if lossless:
-        from onboard import progressive
-
         return b"".join(progressive.lossless(job, None if quality is None else index_of(quality), fixed))
-    if quality is not None and quality > MAX_QUALITY:
-        from onboard import progressive
-
+    if quality is not None:
         if fixed:
             raise InputError(f"quality {quality}: above {MAX_QUALITY} there is scale 1 only")
         return b"".join(arrange(progressive.at_quality(job, quality)))
-    if quality is not None:
-        return b"".join(arrange(job.packets(fixed or 0, index_of(quality))))
     assert budget is not None
-    from onboard import progressive
-
     try:
         packets = progressive.fit(job, budget, fixed)
     except BudgetError as e:

@@ -100,6 +100,8 @@ def read_picture(path: str | Path, data: bytes | None = None) -> np.ndarray:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(f"{path}: more than {most} pixels, Pillow's limit; a raw dump (--raw) has none") from None
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as e:
+        if data == b"" or (data is None and os.path.isfile(path) and os.path.getsize(path) == 0):
+            raise InputError(f"{path}: an empty file, not a picture") from None
         detail = "" if isinstance(e, UnidentifiedImageError) else f" ({e})"
         raise InputError(f"{path}: not a picture that Pillow can read{detail}") from None
     except OSError as e:

@@ -99,6 +99,14 @@ def test_the_command_makes_a_capture_that_decodes(tmp_path: Path, capsys: pytest
     assert 400 < received.stat().st_size <= 600
 
 
+@pytest.mark.parametrize("contact", ["0+60@nan", "nan+60@1200", "0+inf@1200", "0+0@1200", "0+60@-1", "0+60", "soon"])
+def test_a_contact_that_is_none_gets_status_two(contact: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as e:
+        main(["link", "in.obp", "--contact", contact])
+    assert e.value.code == 2
+    assert repr(contact) in capsys.readouterr().err
+
+
 def test_split_keeps_packets_of_every_kind_and_leaves_garbage_out() -> None:
     data = onboard.compress(scene(100, 100, 1), quality=50, packet_size=100, parity=(50, 50))
     packets = split(data)
