@@ -276,6 +276,8 @@ def warm_up(options: argparse.Namespace) -> None:
             half = data[: len(data) // 2]
             for enhance in ("plain", "linear"):
                 decompress(half, enhance=enhance)
+        for bpp in (0.05, 0.15):  # where scales and layers are compared
+            compress(picture, bpp=bpp)
         data = compress(picture, bpp=2)
         decompress(data + refine(picture, data, bpp=1, regions=[(8, 8, 40, 40)]))
         decompress(compress(picture, lossless=True))

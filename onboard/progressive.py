@@ -6,19 +6,20 @@ the decoder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
+from onboard.compared import soften_edges, squared_error
 from onboard.decoder import Decoding
 from onboard.job import Job
-from onboard.kernels.soften import soften
 from onboard.layer_header import LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer
 from onboard.planes import enlarge, strips
 from onboard.rate import Choice, fit_budget
 from onboard.rate import Job as RateJob
-from onboard.reference import Rect, depth_of
+from onboard.reference import Rect
 from onboard.refiner import (
     LOSSLESS_LEAST_PACKET,
     base_index,
@@ -34,9 +35,9 @@ from onboard.survey import TALL, survey
 from onboard.wire import BLOCK, LOSSLESS_QUALITY, MAX_QUALITY, Colour, header_size, unpack
 
 LAYERS_ONLY_FROM = 0.35  # bits per pixel: from here on a refinement is always better than a base alone
-LAYERS_HANDICAP = 1.01  # on their error: what a base alone has in common with what the ground makes of it is rough
+LAYERS_HANDICAP = 1.01  # the ground gains a little more on a base alone than the errors compared here show
+PROMISED = 1.04  # times that, by some bands of a large picture: they are too hopeful, and to ask all of it is dear
 COARSE_INDEX = 110  # of a base alone from which layers are so seldom better that bands of the picture are asked first
-PROMISED = 1.04  # on top of that, by some bands of a large picture: they are too hopeful, and to ask all of it is dear
 MUST_BE_BETTER = 2.0  # than the finest preview's squared error: what its decoder and its chroma gain beyond plain luma
 STEP_AT_INDEX_0, STEPS_PER_INDEX = 40, 0.456  # the step that takes as much as a base alone of an index, about
 CLOSE_ENOUGH = 12  # the same for a verdict, which so small a difference moves by 1 %
@@ -45,39 +46,43 @@ QUICK_LOOKS = ((64, 8, 2.5), (512, 16, 1.5))  # first guesses: columns and rows 
 LOSSLESS_INDEX, LOSSLESS_SCALE_LOG2 = 140, 1  # the preview that goes with a lossless stream: some 0.02 bpp
 
 
-def luma_error(job: RateJob, packets: list[bytes], scale_log2: int) -> float:
-    """Squared error of the plain luma, its blocks' edges softened, at a scale not coarser than the coded one.
-
-    Softened it is nearer to what the ground will show than plain, and it is by this that a scale is chosen.
-    """
+def luma_error(job: RateJob, packets: list[bytes], scale_log2: int, *, softened: bool = True) -> float:
+    """Squared error of a base's luma at a scale not coarser than the coded one, by which scales are compared: of the
+    plain one, or of what the ground will show, about."""
     assert isinstance(job, Job)
-    parsed = [unpack(p)[0] for p in packets]
-    d = parsed[0].description
-    decoding = Decoding(d, job.model)
-    decoding.add(parsed)
+    decoding = _decoded(job, packets)
+    d = decoding.description
+    coded = np.ascontiguousarray(decoding.plain()[0])
+    if softened:
+        soften_edges(coded, d, job.model, decoding.planes[0].usual_index())
     target = replace(job.base, scale_log2=scale_log2, colour=Colour.GREY)
-    plain = np.ascontiguousarray(decoding.plain()[0])
-    soften(plain, 255)
-    ours = enlarge(plain, target, d.scale_log2, scale_log2)
-    total, top = 0.0, 0
-    for _, _, strip in strips(job.picture, target):
-        difference = strip.astype(np.float32) - ours[top : top + strip.shape[0]]
-        total += float(np.vdot(difference, difference))
-        top += strip.shape[0]
-    return total
+    ours = enlarge(coded, target, d.scale_log2, scale_log2)
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        top = 0
+        for _, _, strip in strips(job.picture, target):
+            yield strip, ours[top : top + len(strip)]
+            top += len(strip)
+
+    return squared_error(pairs())
 
 
-def base_error(job: Job, packets: list[bytes], softened: bool) -> float:
-    """Squared error of the luma of a base at scale 1 at the depth of the source, where Shot.error is at home: plain, or
-    with its blocks' edges softened, which is nearer to what the ground will show."""
+def base_error(job: Job, packets: list[bytes], *, softened: bool) -> float:
+    """The same at scale 1 and at the depth of the source, where Shot.error is at home."""
+    if job.base.window is None:
+        return luma_error(job, packets, 0, softened=softened)
+    decoding = _decoded(job, packets)
+    ours = decoding.reference(0, NORMATIVE)
+    if softened:
+        soften_edges(ours, job.base, job.model, decoding.planes[0].usual_index())
+    return squared_error([(source_planes(job.picture, job.base)[0], ours)])
+
+
+def _decoded(job: Job, packets: list[bytes]) -> Decoding:
     parsed = [unpack(p)[0] for p in packets]
     decoding = Decoding(parsed[0].description, job.model)
     decoding.add(parsed)
-    ours = decoding.reference(0, NORMATIVE)
-    if softened:
-        soften(ours, (1 << depth_of(job.base)) - 1)
-    difference = np.subtract(source_planes(job.picture, job.base)[0], ours, dtype=np.float32)
-    return float(np.vdot(difference, difference))
+    return decoding
 
 
 def at_quality(job: Job, quality: float) -> list[bytes]:
@@ -86,7 +91,7 @@ def at_quality(job: Job, quality: float) -> list[bytes]:
     Of a deep picture the finest steps may say no more than noise, and take more than the lossless stream: it is then
     that. (At 8 bits they take a few per cent more at most.)
     """
-    finest = base_error(job, job.packets(0, 0), False) / MUST_BE_BETTER
+    finest = base_error(job, job.packets(0, 0), softened=False) / MUST_BE_BETTER
     shot = make_shot(job, START_STEP)
     as_good = first(0, COARSEST, lambda step: shot.error(step) > finest) - 1
     step = max(round(as_good * (LOSSLESS_QUALITY - quality) / (LOSSLESS_QUALITY - MAX_QUALITY)), 0)
@@ -121,7 +126,7 @@ def fit(job: Job, budget: int, scale_log2: int | None) -> list[bytes]:
         return exact
     found = fit_shot(job, budget)
     if found is not None:
-        if alone is not None and base_error(job, alone, True) <= LAYERS_HANDICAP * found.error():
+        if alone is not None and base_error(job, alone, softened=True) <= LAYERS_HANDICAP * found.error():
             return alone
         packets, size = found.packets(budget)
         if size <= budget:

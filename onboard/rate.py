@@ -53,7 +53,7 @@ class Job(Protocol):
     def source_share(self, budget: int) -> float: ...
 
 
-# (job, packets, scale) -> squared error of the luma that the packets decode to, at that scale
+# (job, packets, scale) -> squared error of about what the ground will show of the packets' luma, at that scale
 ErrorOf = Callable[[Job, list[bytes], int], float]
 
 

@@ -11,17 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
+from onboard.compared import soften_edges, squared_error
 from onboard.encoder import ALL_GROUP_1, Effort, Encoding, PlaneLatents
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.predict import predict
-from onboard.kernels.soften import soften
 from onboard.layer_header import FIRST_REFINEMENT, FORETOLD
-from onboard.reference import depth_of, layer_log2, reference_plane, whole
+from onboard.reference import layer_log2, reference_plane, whole
 from onboard.refiner import Part, PartCoder, source_planes
-from onboard.wire import BLOCK, MAX_PACKET, Description
+from onboard.wire import BLOCK, MAX_PACKET, MAX_SIDE, Description
 
 TALL = 2 * BLOCK  # rows of pixels of a band: whole blocks of luma and of chroma
 SURVEYED_PIXELS = 1 << 19  # about
+MOST_BANDS = MAX_SIDE // (TALL + 2 * BLOCK)  # with their neighbours they make a picture for once
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,12 @@ class Survey:
         latents = first, self._predicted(0, first, rest, symbols.group), symbols.group
         ours = reference_plane(tall, luma.model, 0, latents, symbols.columns, whole(tall, 0))
         bands = ours.reshape(len(self.bands), -1, ours.shape[1])  # with the rows of blocks above and below
-        last = self.encoding.description.height // TALL - 1
+        height = self.encoding.description.height
         for number, band in zip(self.bands, bands, strict=True):  # behind the picture's edges is nothing to soften
-            top, bottom = BLOCK * (number == 0), len(band) - BLOCK * (number == last)
-            soften(band[top:bottom], (1 << depth_of(tall)) - 1)
+            top, bottom = BLOCK * (number == 0), len(band) - BLOCK * (TALL * (number + 1) >= height)
+            soften_edges(band[top:bottom], tall, luma.model, index)
         inner = bands[:, BLOCK:-BLOCK].reshape(self._sources[0].shape)
-        difference = np.subtract(self._sources[0], inner, dtype=np.float32)
-        return float(np.vdot(difference, difference))
+        return squared_error([(self._sources[0], inner)])
 
     def _predicted(self, plane: int, first: np.ndarray, rest: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Latents 2 to 8 of a plane of the bands, with those above and below, from their residuals."""
@@ -119,7 +119,7 @@ def survey(picture: np.ndarray, encoding: Encoding) -> Survey:
     """Bands at equal distances, half of one from the picture's edges; of one that is at least TALL."""
     height, width = picture.shape[:2]
     total = height // TALL
-    many = min(max(SURVEYED_PIXELS // (TALL * width), 1), total)
+    many = min(max(SURVEYED_PIXELS // (TALL * width), 1), total, MOST_BANDS)
     bands = (2 * np.arange(many) + 1) * total // (2 * many)
     return Survey(encoding, bands, np.concatenate([picture[TALL * n : TALL * (n + 1)] for n in bands]))
 

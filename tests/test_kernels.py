@@ -140,20 +140,22 @@ def test_predictions_agree_with_their_twin(rows, columns, reach):
 # --- the ground's arithmetic ----------------------------------------------------------------------------------------
 
 
-@given(SEEDS, st.integers(1, 27), st.integers(1, 27), st.sampled_from((8, 12, 16)))
-def test_soften_agrees_with_its_twin(seed, height, width, depth):
+@given(SEEDS, st.integers(1, 27), st.integers(1, 27), st.sampled_from((8, 12, 16)), st.integers(1, 1 << 17))
+def test_soften_agrees_with_its_twin(seed, height, width, depth, limit):
     top = (1 << depth) - 1
     rng = np.random.default_rng(seed)
-    plane = rng.choice([0, 1, top // 2, top - 1, top], (height, width)).astype(np.uint8 if depth == 8 else np.uint16)
-    expected = reference.softened(plane.tolist(), top)
-    soften(plane, top)
+    plane = rng.choice([0, 1, 7, top // 2, top - 9, top], (height, width)).astype(np.uint8 if depth == 8 else np.uint16)
+    expected = reference.softened(plane.tolist(), top, limit)
+    soften(plane, top, limit)
     assert plane.tolist() == expected
 
 
-def test_soften_moves_four_samples_of_a_row_towards_each_other():
-    plane = np.array([[100] * 8 + [180] * 8], np.uint8)
-    soften(plane, 255)
-    assert plane.tolist() == [[100] * 6 + [110, 120, 160, 170] + [180] * 6]
+def test_soften_moves_six_samples_of_a_small_step_towards_each_other():
+    plane = np.array([[100] * 8 + [180] * 8 + [100] * 2], np.uint8)
+    soften(plane, 255, 80)
+    assert plane.tolist() == [[100] * 8 + [180] * 8 + [100] * 2]
+    soften(plane, 255, 81)
+    assert plane.tolist() == [[100] * 5 + [110, 120, 130, 150, 160, 170, 180, 180, 170, 160, 150, 130, 120]]
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=30), st.integers(1, 4095))

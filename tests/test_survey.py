@@ -5,13 +5,16 @@ import pytest
 
 import onboard
 from onboard import progressive, shot
+from onboard.compared import soften_edges
+from onboard.decoder import Decoding
 from onboard.job import Job
 from onboard.model import default_model
+from onboard.planes import enlarge
 from onboard.survey import TALL, Survey, survey
-from onboard.wire import MAX_PACKET, Colour, Description, Window
+from onboard.wire import MAX_PACKET, Colour, Description, Window, unpack
 from tests import pictures, reference
 
-INDEX, STEP = 70, 90
+INDEX, COARSE, STEP = 70, 150, 90
 PICTURES = {
     "grey": pictures.texture(6 * TALL, 206),
     "colour": pictures.colourful(6 * TALL, 206),
@@ -33,22 +36,66 @@ def job_of(picture: np.ndarray) -> Job:
     return Job(picture, d, model, MAX_PACKET, (), None)
 
 
+def decoded(packets: list[bytes]) -> Decoding:
+    parsed = [unpack(p)[0] for p in packets]
+    decoding = Decoding(parsed[0].description, default_model())
+    decoding.add(parsed)
+    return decoding
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_all_bands_together_have_the_error_of_the_base(name):
     job = job_of(PICTURES[name])
-    bands = Survey(job.encoding(0, INDEX), np.arange(6), job.picture)
-    whole = progressive.base_error(job, job.packets(0, INDEX), softened=True)
-    assert bands.base_error(INDEX, job.effort()) == pytest.approx(whole, rel=0.02)
+    bands = Survey(job.encoding(0, COARSE), np.arange(6), job.picture)
+    plain, softened = (progressive.base_error(job, job.packets(0, COARSE), softened=s) for s in (False, True))
+    assert bands.base_error(COARSE, job.effort()) == pytest.approx(softened, rel=0.008)
+    assert plain != pytest.approx(softened, rel=0.03)
+
+
+@pytest.mark.parametrize("height", [6 * TALL, 6 * TALL + 1, 6 * TALL + 9, 6 * TALL + 15])
+def test_the_last_band_goes_on_where_the_picture_does(height):
+    y, x = np.mgrid[:height, :206]
+    job = job_of((20 + 2 * y + x // 8).astype(np.uint8))
+    bands = Survey(job.encoding(0, COARSE), np.array([5]), job.picture[5 * TALL : 6 * TALL])
+    shown = onboard.decompress(b"".join(job.packets(0, COARSE)), enhance="plain").image
+    soften_edges(shown, job.base, job.model, COARSE)
+    wrong = (shown.astype(int) - job.picture)[5 * TALL : 6 * TALL]
+    assert bands.base_error(COARSE, job.effort()) == float((wrong**2).sum())
 
 
 def test_bases_are_compared_by_their_errors_with_softened_edges():
     job = job_of(PICTURES["grey"])
-    packets = job.packets(0, INDEX)
+    packets = job.packets(0, COARSE)
     plain = onboard.decompress(b"".join(packets), enhance="plain").image
-    softened = np.array(reference.softened(plain.tolist(), 255))
+    limit = round(3 * int(job.model.steps(COARSE)[0]) / 128)
+    softened = np.array(reference.softened(plain.tolist(), 255, limit))
     error = float(((softened - job.picture) ** 2).sum())
     assert progressive.luma_error(job, packets, 0) == progressive.base_error(job, packets, softened=True) == error
     assert progressive.base_error(job, packets, softened=False) == float(((plain.astype(int) - job.picture) ** 2).sum())
+
+
+def test_edges_are_softened_at_the_coded_scale():
+    job = job_of(PICTURES["grey"])
+    packets = job.packets(1, COARSE)
+    (coded,) = decoded(packets).plain()
+    soften_edges(coded, job.base, job.model, COARSE)
+    shown = enlarge(coded, job.base, 1)
+    assert progressive.luma_error(job, packets, 0) == float(((shown.astype(int) - job.picture) ** 2).sum())
+
+
+@pytest.mark.parametrize("at", [48, 52])
+def test_an_edge_of_the_picture_itself_is_not_softened(at):
+    plane = np.full((64, 96), 90, np.uint8)
+    plane[:, at:] = 0
+    softened = plane.copy()
+    soften_edges(softened, job_of(plane).base, default_model(), COARSE)
+    assert (softened == plane).all()
+
+
+@pytest.mark.parametrize("shape", [(40000, 16), (40000, 8), (65535, 9), (65535, 1)])
+def test_tall_and_narrow_pictures_can_be_asked(shape):
+    job = job_of(pictures.noise(*shape))
+    assert survey(job.picture, job.encoding(0, COARSE)).base_error(COARSE, job.effort()) > 0
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -64,18 +64,19 @@ def quantise_rest(
     return out, gain > int(steps[1]) ** 2 * price * bits >> 8
 
 
-def softened(plane: Rows, top: int) -> list[list[int]]:
-    """The edges of 8x8 blocks softened: columns of blocks first, then rows."""
+def softened(plane: Rows, top: int, limit: int) -> list[list[int]]:
+    """Small steps at the edges of 8x8 blocks softened: columns of blocks first, then rows."""
 
     def across(lines: Rows) -> list[list[int]]:
         out = [list(map(int, line)) for line in lines]
         for line in out:
             for x in range(BLOCK, len(line), BLOCK):
-                d = line[x] - line[x - 1]
-                near, far = (2 * d + 4) // 8, (d + 4) // 8
-                for at, by in ((x - 2, far), (x - 1, near), (x, -near), (x + 1, -far)):
-                    if at < len(line):
-                        line[at] = clamp(line[at] + by, 0, top)
+                step = line[x] - line[x - 1]
+                for i in range(3):
+                    share = ((3 - i) * step + 4) // 8 if abs(step) < limit else 0
+                    line[x - 1 - i] = clamp(line[x - 1 - i] + share, 0, top)
+                    if x + i < len(line):
+                        line[x + i] = clamp(line[x + i] - share, 0, top)
         return out
 
     def turned(lines: Rows) -> list[list[int]]:
