@@ -327,3 +327,24 @@ def test_a_numba_that_keeps_other_things_of_a_kernel_keeps_them_all(monkeypatch:
 
     monkeypatch.setattr(CompileResultCacheImpl, "reduce", lambda self, compiled: ("new", compiled))
     assert _MachineCode.reduce(object.__new__(_MachineCode), "kernel") == ("new", "kernel")
+
+
+NOT_COMPILED = """
+from importlib import import_module
+from pkgutil import iter_modules
+from onboard import kernels
+from onboard.cli import main
+assert main(["--warmup", "-q"]) == 0
+names = [m.name for m in iter_modules(kernels.__path__)]
+found = [each for name in names for each in vars(import_module(f"onboard.kernels.{name}")).values()]
+compiled = {f.__name__: bool(f.signatures) for f in found if isinstance(getattr(f, "_cache", None), kernels._Cache)}
+print(len(compiled), *(name for name, done in compiled.items() if not done))
+"""
+
+
+def test_warm_up_compiles_all_that_board_and_ground_run() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    run = subprocess.run([sys.executable, "-c", NOT_COMPILED], capture_output=True, text=True, check=True, env=env)
+    many, *missing = run.stdout.split()
+    assert int(many) > 30
+    assert missing == ["forward"]  # which only training runs

@@ -20,7 +20,7 @@ from onboard.scan import scan
 from tests.pictures import colourful, folder_of_textures, texture
 from training.cli import main
 from training.examples import NO_LOSS, PARTS, Loss, lost, make, pictures_of
-from training.pool import Pool, _recoloured
+from training.pool import Pool, _framed, _recoloured
 from training.synthetic import coloured, drawing
 
 
@@ -202,6 +202,20 @@ def test_pictures_without_colour_are_no_reason_to_have_too_few(tmp_path: Path) -
     needed = r"9 of 18 pictures can be used: at least 10 pictures in colour of 8 bits of at least 160x160 are needed"
     with pytest.raises(InputError, match=needed):
         pictures_of((grey + colour) * 9, PARTS["chroma"])
+
+
+def test_frames_are_black_or_white_and_most_end_where_blocks_do() -> None:
+    picture = np.full((160, 240), 99, np.uint8)
+    ends = []
+    for seed in range(40):
+        framed = _framed(picture, np.random.default_rng(seed))
+        assert set(np.unique(framed)) in ({99}, {0, 99}, {99, 255})
+        rows, columns = np.flatnonzero((framed == 99).any(1)), np.flatnonzero((framed == 99).any(0))
+        assert (framed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 99).all()
+        ends += [int(rows[0]), int(columns[0]), 160 - 1 - int(rows[-1]), 240 - 1 - int(columns[-1])]
+    wide = [n for n in ends if n]
+    assert 40 < len(wide) < 120 and (picture == 99).all()
+    assert 0.5 < np.mean([n % 16 == 0 for n in wide]) < 0.95
 
 
 def test_drawings_are_of_every_kind() -> None:

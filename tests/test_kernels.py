@@ -15,7 +15,7 @@ from onboard.kernels.order import gather, place_first, place_rest
 from onboard.kernels.predict import add_prediction, predict
 from onboard.kernels.sample import box_average, rgb_to_luma, rgb_to_ycc420, ycc_to_rgb
 from onboard.kernels.soften import soften
-from onboard.kernels.synthesise import dequantise, pull, push, relax, synthesise
+from onboard.kernels.synthesise import pull, push, relax, synthesise
 from onboard.planes import COLOUR, ENLARGER, phase_order, phases, raster_grid
 from tests import pictures, reference
 
@@ -156,13 +156,6 @@ def test_soften_moves_six_samples_of_a_small_step_towards_each_other():
     assert plane.tolist() == [[100] * 8 + [180] * 8 + [100] * 2]
     soften(plane, 255, 81)
     assert plane.tolist() == [[100] * 5 + [110, 120, 130, 150, 160, 170, 180, 180, 170, 160, 150, 130, 120]]
-
-
-@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=30), st.integers(1, 4095))
-def test_dequantise_clamps_to_16_bits(values, step):
-    out = np.empty(len(values), np.int16)
-    dequantise(np.array(values, np.int16), step, out)
-    assert out.tolist() == [reference.clamp16(v * step) for v in values]
 
 
 def _synthesised_like_its_twin(rng, rows, columns, reach, gain):

@@ -16,12 +16,14 @@ from onboard.encoder import Effort
 from onboard.ground.nets import cores
 from onboard.ground.neural import FINEST_STEP
 from onboard.model import Model
+from onboard.wire import BLOCK
 from training.examples import CROP, NO_LOSS, Example, Loss, Part, make
 from training.synthetic import coloured, drawing
 
 POOL = 64
 DRAWINGS = 0.06  # share of made-up pictures: text, line art, flat areas, noise
 SHRUNK, SMALLEST = 0.5, 0.5  # share of pictures made smaller first, and how small: the same things, smaller and sharper
+FRAMED = 0.06  # share of pictures with borders of one tone, as have pictures without data there
 RELIT = 0.3  # share of pictures with another contrast and brightness
 RECOLOURED, UNRELATED = 0.4, 0.15  # share of colour pictures with other colours, and of those with unrelated channels
 LOSSY = 0.4
@@ -107,6 +109,8 @@ class _Source:
         """The example of a seed."""
         rng, model, part = np.random.default_rng(seed), self._model, self._part
         picture = self._picture(rng)
+        if rng.random() < FRAMED:
+            picture = _framed(picture, rng)
         if rng.random() < RELIT:
             gain, shift = rng.uniform(0.6, 1.2), rng.uniform(-30, 30)
             picture = np.clip((picture - 128.0) * gain + 128.0 + shift, 0, 255).astype(np.uint8)
@@ -144,6 +148,19 @@ def _piece(picture: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
     """A random part of at most side x side."""
     y, x = (int(rng.integers(max(n - side, 0) + 1)) for n in picture.shape[:2])
     return picture[y : y + side, x : x + side]
+
+
+def _framed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture, uint8, with black or white borders on some sides, most of them of whole blocks at scales 1 and 2."""
+    framed = picture.copy()
+    tone = 0 if rng.random() < 0.7 else 255
+    for turn in range(4):
+        side = np.rot90(framed, turn)  # a view
+        wide = int(rng.integers(1, len(side) // 3))
+        wide = max(wide // (2 * BLOCK), 1) * 2 * BLOCK if rng.random() < 0.7 else wide
+        if rng.random() < 0.5:
+            side[:wide] = tone
+    return framed
 
 
 def _shrunk(picture: np.ndarray, factor: float) -> np.ndarray:

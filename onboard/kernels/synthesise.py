@@ -20,19 +20,6 @@ _KEPT = 512  # blocks of group 1 that synthesise keeps from row to row: 32 KiB
 _OFFSET = (1 << 40) - 1  # masks an offset, which tells the compiler that it is not negative
 
 
-@njit
-def _dequantised(q, step):
-    v = np.int32(np.int32(q) * np.int32(step))
-    return min(max(v, np.int32(-32768)), np.int32(32767))
-
-
-@kernel
-def dequantise(q, step, out):
-    """out int16 = q * step clamped to int16; q int16 of any length, step a positive int below 2^13."""
-    for n in range(len(q)):
-        out[n] = _dequantised(q[n], step)
-
-
 @njit(inline="always")
 def clipped(p):
     return np.uint8(min(max(np.int32(p >> PIXEL_SHIFT), np.int32(0)), np.int32(255)))
