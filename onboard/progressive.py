@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from onboard.compared import soften_edges, squared_error
 from onboard.decoder import Decoding
+from onboard.distortion import soften_edges, squared_error
 from onboard.job import Job
 from onboard.layer_header import LAYER_LOSSLESS, NORMATIVE
 from onboard.packer import Packer

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from onboard.compared import soften_edges, squared_error
+from onboard.distortion import soften_edges, squared_error
 from onboard.encoder import ALL_GROUP_1, Effort, Encoding, PlaneLatents
 from onboard.kernels.entropy import UNITS
 from onboard.kernels.predict import predict
@@ -22,7 +22,9 @@ from onboard.wire import BLOCK, MAX_PACKET, MAX_SIDE, Description
 
 TALL = 2 * BLOCK  # rows of pixels of a band: whole blocks of luma and of chroma
 SURVEYED_PIXELS = 1 << 19  # about
-MOST_BANDS = MAX_SIDE // (TALL + 2 * BLOCK)  # with their neighbours they make a picture for once
+MOST_BANDS = MAX_SIDE // (
+    TALL + 2 * BLOCK
+)  # which, with the rows of blocks around each, are reconstructed as one picture
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ import pytest
 
 import onboard
 from onboard import progressive, shot
-from onboard.compared import soften_edges
-from onboard.decoder import Decoding
+from onboard.distortion import soften_edges
 from onboard.job import Job
 from onboard.model import default_model
 from onboard.planes import enlarge
 from onboard.survey import TALL, Survey, survey
-from onboard.wire import MAX_PACKET, Colour, Description, Window, unpack
+from onboard.wire import MAX_PACKET, Colour, Description, Window
 from tests import pictures, reference
 
 INDEX, COARSE, STEP = 70, 150, 90
@@ -34,13 +33,6 @@ def job_of(picture: np.ndarray) -> Job:
         window=Window(12, 0, 0, 300, 3700) if picture.dtype == np.uint16 else None,
     )
     return Job(picture, d, model, MAX_PACKET, (), None)
-
-
-def decoded(packets: list[bytes]) -> Decoding:
-    parsed = [unpack(p)[0] for p in packets]
-    decoding = Decoding(parsed[0].description, default_model())
-    decoding.add(parsed)
-    return decoding
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -77,7 +69,7 @@ def test_bases_are_compared_by_their_errors_with_softened_edges():
 def test_edges_are_softened_at_the_coded_scale():
     job = job_of(PICTURES["grey"])
     packets = job.packets(1, COARSE)
-    (coded,) = decoded(packets).plain()
+    (coded,) = progressive._decoded(job, packets).plain()
     soften_edges(coded, job.base, job.model, COARSE)
     shown = enlarge(coded, job.base, 1)
     assert progressive.luma_error(job, packets, 0) == float(((shown.astype(int) - job.picture) ** 2).sum())

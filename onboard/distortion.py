@@ -1,6 +1,6 @@
-"""By what an encoder compares bases: errors of a guess at what the ground will show, which is not the plain picture.
+"""The distortion by which an encoder chooses: squared errors of about what the ground will show.
 
-Plain errors flatter whatever has fewer block edges, which the ground's decoders take away.
+Those of the plain picture flatter whatever has fewer block edges, which the ground's decoders take away.
 """
 
 from __future__ import annotations
