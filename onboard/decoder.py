@@ -99,6 +99,16 @@ class PlaneLatents:
         """Latents 2 to 8: int16 (blocks, 7)."""
         return self.rest_rows[:, :UNITS]
 
+    def part(self, rows: slice, columns: slice) -> PlaneLatents:
+        """Those of some rows and columns of blocks; itself if these are all."""
+        if (rows, columns) == (slice(0, self.rows), slice(0, self.columns)):
+            return self
+        grid = self.rows, self.columns, -1
+        cut = (np.ascontiguousarray(a.reshape(grid)[rows, columns]) for a in (self.first, self.rest_rows, self.group))
+        first, rest, group = cut
+        rows_left, columns_left = first.shape[:2]
+        return PlaneLatents(rows_left, columns_left, first.ravel(), rest.reshape(-1, 1 + UNITS), group.ravel())
+
 
 @dataclass(frozen=True)
 class _Scratch:

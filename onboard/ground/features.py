@@ -94,6 +94,18 @@ def pixels(part: Area, side: int) -> Area:
     return slice(side * rows.start, side * rows.stop), slice(side * columns.start, side * columns.stop)
 
 
+def whole_blocks(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
+    """A plane itself, or with its edges repeated up to (rows, columns) whole blocks of side x side pixels."""
+    missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
+    return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
+
+
+def halved(part: Area) -> Area:
+    """The squares of 2x2 blocks that some blocks lie in: those of chroma."""
+    rows, columns = (slice(side.start // 2, -(-side.stop // 2)) for side in part)
+    return rows, columns
+
+
 def base_features(layout: Layout, plane: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Input of a net that corrects a plane coded with layers 0 and 1.
 

@@ -6,13 +6,15 @@ import io
 import zipfile
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 
 import numpy as np
 
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
+from onboard.ground.features import Area, halved, pixels, whole_blocks
+from onboard.ground.margins import within_margins
 from onboard.kernels.neighbours import decode_neighbours
 from onboard.planes import enlarge, plane_log2, shape_at
 from onboard.wire import BLOCK
@@ -84,26 +86,45 @@ def _shipped(model_id: int) -> Neighbours | None:
 
 
 def decode_linear(decoding: Decoding, neighbours: Neighbours, first: int = 0) -> list[np.ndarray]:
-    """The planes from number `first` on at full size: uint8 (height, width).
+    """The planes from number `first` on at full size: uint8 (height, width); margins are plain.
 
     What is coded smaller is doubled by the matrices themselves.
     """
-    description, latents = decoding.description, decoding.latents()
+    d, latents = decoding.description, decoding.latents()
+    plain = lru_cache(partial(decoding.plain, latents))
+    grid = latents[0].rows, latents[0].columns
+    inside = within_margins(latents[0], lambda: whole_blocks(plain()[0], grid, BLOCK))
     planes = []
     for i in range(first, len(latents)):
-        log2 = max(plane_log2(description, i) - 1, 0)
-        height, width = shape_at(description, log2)
-        pixels = decode_blocks(decoding, neighbours, i, latents[i])
-        planes.append(enlarge(pixels[:height, :width], description, log2))
+        own = plane_log2(d, i)
+        log2 = max(own - 1, 0)
+        side, part = BLOCK << own - log2, inside if i == 0 else halved(inside)
+        height, width = shape_at(d, log2)
+        shown = decode_blocks(decoding, neighbours, i, latents[i], part)[:height, :width]
+        if latents[i].part(*part) is not latents[i]:
+            made, where = shown, pixels(part, side)
+            shown = enlarge(plain()[i], d, own, log2).copy()
+            shown[where] = made[where]
+        planes.append(enlarge(shown, d, log2))
     return planes
 
 
-def decode_blocks(decoding: Decoding, neighbours: Neighbours, plane: int, latents: PlaneLatents) -> np.ndarray:
-    """Whole blocks of a plane: uint8 (side * rows, side * columns), side 8, or 16 for what is coded smaller."""
+def decode_blocks(
+    decoding: Decoding, neighbours: Neighbours, plane: int, latents: PlaneLatents, inside: Area
+) -> np.ndarray:
+    """Whole blocks of a plane: uint8 (side * rows, side * columns), side 8, or 16 for what is coded smaller.
+
+    Only those inside are made, as if there were no others; the rest is zero.
+    """
     index = decoding.model.plane_index(decoding.planes[plane].usual_index(), plane)
-    halved = plane_log2(decoding.description, plane) > 0
-    weights = (neighbours.doubled if halved else neighbours.own)[neighbours.nearest(index)]
-    side = 2 * BLOCK if halved else BLOCK
-    pixels = np.empty((side * latents.rows, side * latents.columns), np.uint8)
-    decode_neighbours(latents.first, latents.rest_rows, latents.group, latents.columns, weights, side, pixels)
-    return pixels
+    smaller = plane_log2(decoding.description, plane) > 0
+    weights = (neighbours.doubled if smaller else neighbours.own)[neighbours.nearest(index)]
+    side = 2 * BLOCK if smaller else BLOCK
+    part = latents.part(*inside)
+    made = np.empty((side * part.rows, side * part.columns), np.uint8)
+    decode_neighbours(part.first, part.rest_rows, part.group, part.columns, weights, side, made)
+    if part is latents:
+        return made
+    out = np.zeros((side * latents.rows, side * latents.columns), np.uint8)
+    out[pixels(inside, side)] = made
+    return out

@@ -24,10 +24,13 @@ from onboard.ground.features import (
     base_features,
     chroma_features,
     features,
+    halved,
     layered_features,
     pixels,
+    whole_blocks,
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
+from onboard.ground.margins import within_margins
 from onboard.ground.mirrors import mean_of_mirrors, parities
 from onboard.ground.nets import MIRRORED, Net, load_net, net_file, stand_ins
 from onboard.ground.refined import Refined
@@ -83,9 +86,9 @@ def decode_neural(
     luma = _luma_job(seen, name, refined)
     colour = d.colour != Colour.GREY
     painter = _painter(name, d, folder) if colour else None
-    total, done = len(_tiles(luma.layout, luma.still.shape)), count(1)
+    total, done = len(_tiles(luma.layout, luma.inside)), count(1)
     if painter is not None:
-        total += len(_tiles(LAYOUTS["chroma"], seen.known[1].shape))
+        total += len(_tiles(LAYOUTS["chroma"], halved(luma.inside)))
 
     def tick() -> None:
         if progress is not None:
@@ -127,14 +130,15 @@ View = Callable[[Area], np.ndarray]
 @dataclass(frozen=True)
 class _Job:
     """Planes that a net makes together: of what cells, how it runs, how many blocks around a block it looks at, what it
-    sees, which blocks stay as they are (bool, rows x columns), what it corrects in place, whole blocks at a scale of
-    1 << shown_log2, how much of its correction a block gets (float32, rows x columns; None for all), and what the
-    linear decoder makes of the same, with its share in the result."""
+    sees, which blocks lie within the margins, which of all stay as they are (bool, rows x columns), what it corrects in
+    place, whole blocks at a scale of 1 << shown_log2, how much of its correction a block gets (float32, rows x columns;
+    None for all), and what the linear decoder makes of the same, with its share in the result."""
 
     layout: Layout
     run: Run
     radius: int
     view: View
+    inside: Area
     still: np.ndarray
     shown: list[np.ndarray]
     shown_log2: int
@@ -158,7 +162,7 @@ class _Seen:
     def of(cls, decoding: Decoding, folder: Path | None) -> _Seen:
         latents = decoding.latents()
         known = [features(state, own) for state, own in zip(decoding.planes, latents, strict=True)]
-        plain = [_whole(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
+        plain = [whole_blocks(p, own.shape[:2], BLOCK) for p, own in zip(decoding.plain(latents), known, strict=True)]
         return cls(decoding, folder, latents, known, plain)
 
     def busy(self, plane: int) -> np.ndarray:
@@ -170,7 +174,7 @@ class _Seen:
 def _made(job: _Job, description: Description, tick: Callable[[], None]) -> list[np.ndarray]:
     """The planes of a job at full size, uint8 (height, width); calls tick() after every tile."""
     height, width = shape_at(description, job.shown_log2)
-    for tile in _tiles(job.layout, job.still.shape):
+    for tile in _tiles(job.layout, job.inside):
         if not job.still[tile].all():
             _correct(job, tile)
         tick()
@@ -184,7 +188,7 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
     strength = None
     if d.scale_log2:
         shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
-        shown = _whole(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
+        shown = whole_blocks(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
         still = _featureless(seen.latents[0], busy)
     else:
         steps, changed, kept = _with_layers(seen.decoding, plain, refined if luma_has_layers(d) else None)
@@ -194,11 +198,14 @@ def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
             coarseness = (steps - np.float32(FINEST_STEP)) / np.float32(FULL_STEP - FINEST_STEP)
             strength = np.where(steps == NO_STEP, np.float32(1), coarseness.clip(0, 1))
 
+    inside = within_margins(seen.latents[0], lambda: plain)
+
     def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
         return layered_features(*around, steps[part]) if own == "layered" else base_features(*around)
 
-    return _Job(layout, _runner(seen, name, net, layout, 1), net.radius, view, still, [shown], shown_log2, strength)
+    run = _runner(seen, name, net, layout, 1)
+    return _Job(layout, run, net.radius, view, inside, still, [shown], shown_log2, strength)
 
 
 def _chroma_job(
@@ -211,9 +218,10 @@ def _chroma_job(
     all_still = still[0] & still[1] & _halved(luma.still, still[0].shape)
     if refined is not None and luma_has_layers(d):  # they will lie over all of this
         all_still |= np.logical_and(*(refined[1][i] > 0 for i in planes))
+    inside = halved(luma.inside)
     own, (rows, columns) = d.scale_log2 + 1, shape_at(d, d.scale_log2 + 1)
     doubled = (enlarge(seen.plain[i][:rows, :columns], d, own, d.scale_log2) for i in planes)
-    shown = [_whole(plane, all_still.shape, 2 * BLOCK) for plane in doubled]
+    shown = [whole_blocks(plane, all_still.shape, 2 * BLOCK) for plane in doubled]
     height, width = shape_at(d, luma.shown_log2)
     guide = luma.shown[0][:height, :width]
     if d.scale_log2:
@@ -226,10 +234,10 @@ def _chroma_job(
 
     linear = None
     if neighbours is not None:
-        linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i]) for i in planes]
+        linear = [decode_blocks(seen.decoding, neighbours, i, seen.latents[i], inside) for i in planes]
     share = _linear_share(seen.decoding.planes[1].usual_index())
     run = _runner(seen, name, net, layout, len(planes))
-    return _Job(layout, run, net.radius, view, all_still, shown, d.scale_log2, linear=linear, share=share)
+    return _Job(layout, run, net.radius, view, inside, all_still, shown, d.scale_log2, linear=linear, share=share)
 
 
 def _linear_share(index: int) -> float:
@@ -257,7 +265,7 @@ def _with_layers(
     changed = np.zeros(grid, bool)
     for top in range(0, grid[0], ROWS):
         some = slice(top, min(top + ROWS, grid[0])), slice(0, grid[1])
-        under, better = plain[pixels(some, BLOCK)], _whole(over[pixels(some, BLOCK)], reached[some].shape, BLOCK)
+        under, better = plain[pixels(some, BLOCK)], whole_blocks(over[pixels(some, BLOCK)], reached[some].shape, BLOCK)
         differs = (under != better) & spread_blocks(reached[some] > 0, under.shape)
         changed[some] = differs.reshape(-1, BLOCK, grid[1], BLOCK).any((1, 3))
         np.copyto(under, better, where=differs)
@@ -281,16 +289,10 @@ def _halved(still: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(padded.reshape(shape[0], 2, shape[1], 2).all((1, 3)))
 
 
-def _whole(plane: np.ndarray, grid: tuple[int, ...], side: int) -> np.ndarray:
-    """A plane itself, or with its edges repeated up to whole blocks of side x side pixels."""
-    missing = [(0, side * n - have) for n, have in zip(grid, plane.shape, strict=True)]
-    return np.pad(plane, missing, mode="edge") if any(n for _, n in missing) else plane
-
-
 def _correct(job: _Job, tile: Area) -> None:
     """Correct the blocks of a tile, as if the net had seen everything at once."""
-    bounds = list(zip(tile, job.still.shape, strict=True))
-    rows, columns = (slice(max(t.start - job.radius, 0), min(t.stop + job.radius, n)) for t, n in bounds)
+    bounds = list(zip(tile, job.inside, strict=True))
+    rows, columns = (slice(max(t.start - job.radius, b.start), min(t.stop + job.radius, b.stop)) for t, b in bounds)
     y, x = (slice(t.start - p.start, t.stop - p.start) for t, p in zip(tile, (rows, columns), strict=True))
     across = job.layout.across
     out = job.run(job.view((rows, columns)))[pixels((y, x), across)]
@@ -309,8 +311,8 @@ def _correct(job: _Job, tile: Area) -> None:
         np.copyto(part, np.clip(np.rint(made), 0, 255), where=moves, casting="unsafe")
 
 
-def _tiles(layout: Layout, grid: tuple[int, ...]) -> list[Area]:
-    """The tiles of a grid of blocks."""
-    rows, columns, side = *grid[:2], max(TILE // layout.across, 1)
-    corners = product(range(0, rows, side), range(0, columns, side))
-    return [(slice(y, min(y + side, rows)), slice(x, min(x + side, columns))) for y, x in corners]
+def _tiles(layout: Layout, inside: Area) -> list[Area]:
+    """The tiles of some blocks."""
+    side = max(TILE // layout.across, 1)
+    rows, columns = ([slice(i, min(i + side, b.stop)) for i in range(b.start, b.stop, side)] for b in inside)
+    return list(product(rows, columns))
