@@ -14,9 +14,9 @@ import numpy as np
 from onboard.decoder import Decoding, PlaneLatents
 from onboard.errors import ModelError
 from onboard.ground.features import Area, halved, pixels, whole_blocks
-from onboard.ground.margins import within_margins
+from onboard.ground.margins import enlarge_inside, inside_margins, whole_area
 from onboard.kernels.neighbours import decode_neighbours
-from onboard.planes import enlarge, plane_log2, shape_at
+from onboard.planes import plane_log2, shape_at
 from onboard.wire import BLOCK
 
 ARTEFACT = "neighbours-{:04x}.npz"
@@ -93,19 +93,19 @@ def decode_linear(decoding: Decoding, neighbours: Neighbours, first: int = 0) ->
     d, latents = decoding.description, decoding.latents()
     plain = lru_cache(partial(decoding.plain, latents))
     grid = latents[0].rows, latents[0].columns
-    inside = within_margins(latents[0], lambda: whole_blocks(plain()[0], grid, BLOCK))
+    inside = inside_margins(latents[0], decoding.planes[0].has_rest, lambda: whole_blocks(plain()[0], grid, BLOCK))
     planes = []
     for i in range(first, len(latents)):
         own = plane_log2(d, i)
         log2 = max(own - 1, 0)
-        side, part = BLOCK << own - log2, inside if i == 0 else halved(inside)
-        height, width = shape_at(d, log2)
+        times, part = 1 << own - log2, inside if i == 0 else halved(inside)
+        side, (height, width) = BLOCK * times, shape_at(d, log2)
         shown = decode_blocks(decoding, neighbours, i, latents[i], part)[:height, :width]
-        if latents[i].part(*part) is not latents[i]:
-            made, where = shown, pixels(part, side)
-            shown = enlarge(plain()[i], d, own, log2).copy()
+        if inside != whole_area(grid):
+            where, made = pixels(part, side), shown
+            shown = plain()[i].repeat(times, 0).repeat(times, 1)[:height, :width]
             shown[where] = made[where]
-        planes.append(enlarge(shown, d, log2))
+        planes.append(enlarge_inside(shown, part, side, d, log2))
     return planes
 
 

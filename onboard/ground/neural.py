@@ -30,12 +30,12 @@ from onboard.ground.features import (
     whole_blocks,
 )
 from onboard.ground.linear import Neighbours, decode_blocks, decode_linear
-from onboard.ground.margins import within_margins
+from onboard.ground.margins import enlarge_inside, inside_margins
 from onboard.ground.mirrors import mean_of_mirrors, parities
 from onboard.ground.nets import MIRRORED, Net, load_net, net_file, stand_ins
 from onboard.ground.refined import Refined
 from onboard.layers import NO_STEP, spread_blocks
-from onboard.planes import average, enlarge, shape_at
+from onboard.planes import average, shape_at
 from onboard.wire import BLOCK, MAX_INDEX, Colour, Description
 
 # Indices into LAYER_STEPS: what is as fine as the first shows as it is, what is as coarse as the second has the whole
@@ -130,7 +130,7 @@ View = Callable[[Area], np.ndarray]
 @dataclass(frozen=True)
 class _Job:
     """Planes that a net makes together: of what cells, how it runs, how many blocks around a block it looks at, what it
-    sees, which blocks lie within the margins, which of all stay as they are (bool, rows x columns), what it corrects in
+    sees, which blocks the margins leave, which of all stay as they are (bool, rows x columns), what it corrects in
     place, whole blocks at a scale of 1 << shown_log2, how much of its correction a block gets (float32, rows x columns;
     None for all), and what the linear decoder makes of the same, with its share in the result."""
 
@@ -178,27 +178,29 @@ def _made(job: _Job, description: Description, tick: Callable[[], None]) -> list
         if not job.still[tile].all():
             _correct(job, tile)
         tick()
-    return [enlarge(plane[:height, :width], description, job.shown_log2) for plane in job.shown]
+    side = len(job.shown[0]) // len(job.still)
+    return [enlarge_inside(p[:height, :width], job.inside, side, description, job.shown_log2) for p in job.shown]
 
 
 def _luma_job(seen: _Seen, name: str, refined: Refined | None) -> _Job:
     d, plain, known, busy = seen.decoding.description, seen.plain[0], seen.known[0], seen.busy(0)
+    latents, detailed = seen.latents[0], seen.decoding.planes[0].has_rest.reshape(busy.shape)
     own = luma_part(seen.decoding, refined)
     net, layout = load_net(name, own, d.model_id, seen.folder), LAYOUTS[own]
     strength = None
     if d.scale_log2:
+        inside = inside_margins(latents, detailed, lambda: plain)
         shown_log2, (rows, columns) = d.scale_log2 - 1, shape_at(d, d.scale_log2)
-        shown = whole_blocks(enlarge(plain[:rows, :columns], d, d.scale_log2, shown_log2), busy.shape, 2 * BLOCK)
-        still = _featureless(seen.latents[0], busy)
+        doubled = enlarge_inside(plain[:rows, :columns], inside, BLOCK, d, d.scale_log2, shown_log2)
+        shown, still = whole_blocks(doubled, busy.shape, 2 * BLOCK), _featureless(latents, busy, inside)
     else:
         steps, changed, kept = _with_layers(seen.decoding, plain, refined if luma_has_layers(d) else None)
+        inside = inside_margins(latents, detailed | kept | (steps != NO_STEP), lambda: plain)
         shown_log2, shown = 0, plain.copy()
-        still = _featureless(seen.latents[0], busy | changed) | kept
+        still = _featureless(latents, busy | changed, inside) | kept
         if own == "layered":
             coarseness = (steps - np.float32(FINEST_STEP)) / np.float32(FULL_STEP - FINEST_STEP)
             strength = np.where(steps == NO_STEP, np.float32(1), coarseness.clip(0, 1))
-
-    inside = within_margins(seen.latents[0], lambda: plain)
 
     def view(part: Area) -> np.ndarray:
         around = layout, plain[pixels(part, BLOCK)], known[part]
@@ -214,13 +216,14 @@ def _chroma_job(
     """Cb and Cr, that go by what has been made of luma."""
     d, planes = seen.decoding.description, (1, 2)
     net, layout = load_net(painter, "chroma", d.model_id, seen.folder), LAYOUTS["chroma"]
-    still = [_featureless(seen.latents[i], seen.busy(i)) for i in planes]
+    inside = halved(luma.inside)
+    still = [_featureless(seen.latents[i], seen.busy(i), inside) for i in planes]
     all_still = still[0] & still[1] & _halved(luma.still, still[0].shape)
     if refined is not None and luma_has_layers(d):  # they will lie over all of this
         all_still |= np.logical_and(*(refined[1][i] > 0 for i in planes))
-    inside = halved(luma.inside)
     own, (rows, columns) = d.scale_log2 + 1, shape_at(d, d.scale_log2 + 1)
-    doubled = (enlarge(seen.plain[i][:rows, :columns], d, own, d.scale_log2) for i in planes)
+    coded = (seen.plain[i][:rows, :columns] for i in planes)
+    doubled = (enlarge_inside(plane, inside, BLOCK, d, own, d.scale_log2) for plane in coded)
     shown = [whole_blocks(plane, all_still.shape, 2 * BLOCK) for plane in doubled]
     height, width = shape_at(d, luma.shown_log2)
     guide = luma.shown[0][:height, :width]
@@ -272,15 +275,19 @@ def _with_layers(
     return steps, changed, kept
 
 
-def _featureless(latents: PlaneLatents, busy: np.ndarray) -> np.ndarray:
-    """Blocks around which, two blocks far, everything is one flat tone, so that there is nothing to go by: bool grid.
+def _featureless(latents: PlaneLatents, busy: np.ndarray, inside: Area) -> np.ndarray:
+    """Blocks around which, two blocks far, everything inside is one flat tone, so that there is nothing to go by, and
+    those outside: bool grid.
 
     A net would still move the tone a little, by what training pictures have in the mean; drawings are better off
     without.
     """
-    first = latents.first.reshape(latents.rows, latents.columns)
+    first = latents.first.reshape(busy.shape)[inside]
     around = sliding_window_view(np.pad(first, 2, mode="edge"), (5, 5))
-    return (around.min((2, 3)) == around.max((2, 3))) & ~sliding_window_view(np.pad(busy, 2), (5, 5)).any((2, 3))
+    near = sliding_window_view(np.pad(busy[inside], 2), (5, 5)).any((2, 3))
+    still = np.ones(busy.shape, bool)
+    still[inside] = (around.min((2, 3)) == around.max((2, 3))) & ~near
+    return still
 
 
 def _halved(still: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
