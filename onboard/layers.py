@@ -220,8 +220,8 @@ class Layers:
         rows, columns = layer_grid(d, plane)
         depth = depth_of(d)
         reached = np.zeros(rows * columns, np.uint8)
-        # a section of the finer of two steps goes first; the other one then finds its blocks taken
-        sections = sorted(self.sections.get(plane, []), key=lambda s: (s.layer, s.step))
+        # of two copies of a block's layer the first in this order stays: the other one then finds the block taken
+        sections = sorted(self.sections.get(plane, []), key=lambda s: (s.layer, s.step, s.reference, s.index))
         references = {s.reference for s in sections}
         kind = FORETOLD if FORETOLD in references and NORMATIVE not in references else NORMATIVE
         samples = base(plane, kind)
@@ -250,6 +250,9 @@ class Layers:
                 use.coefficients, use.ends, LAYER_STEPS[s.step], use.filled, columns, value_limit(depth),
                 (1 << depth) - 1, work_kind(depth), samples,
             )  # fmt: skip
+        untouched = np.flatnonzero(reached == 0)
+        if kind == FORETOLD and len(untouched):
+            _fill(samples, untouched, columns, base(plane, NORMATIVE), 0)
         return samples, reached.reshape(rows, columns)
 
     def foretold_steps(self, plane: int, reached: np.ndarray) -> np.ndarray:

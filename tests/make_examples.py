@@ -122,12 +122,18 @@ def example(packets: list[bytes]) -> str:
     return "\n".join(parts)
 
 
+def map_of_layer_0() -> bytes:
+    """The map of what is missing when only the second of two_packets() came."""
+    return onboard.decompress(two_packets()[1], enhance="plain").missing.pack()
+
+
 def examples() -> dict[str, str]:
     """What stands behind each marker."""
     return {
         "grey": example(two_packets()),
         "rgb": example(colour_packet()),
         "layers": layered_example(layered_packets()),
+        "map": f"```\n{hex_lines(map_of_layer_0())}\n```\n",
     }
 
 

@@ -1,19 +1,24 @@
 """Make the golden vectors of the present format and model: `python -m tests.make_vectors`.
 
 Run by hand only, when the format or the shipped model changes. Vectors that exist are never overwritten: a released
-stream decodes for ever. Every vector is a stream, the plain picture it decodes to and the mask.
+stream decodes for ever. Every vector is a stream, the plain picture it decodes to and the mask (FORMAT.md section 16).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import onboard
+from onboard.layer_header import FIRST_REFINEMENT, NO_REFERENCE
 from onboard.model import default_model
+from onboard.scan import scan
+from onboard.wire import LAYER_REST, Packet, pack
 
 FOLDER = Path(__file__).parent / "vectors"
 
@@ -94,13 +99,96 @@ LAYER_CASES = {
 }
 
 
+def some(data: bytes, wanted: Callable[[int, Packet], bool]) -> bytes:
+    """The packets of a stream, by number, that arrived."""
+    return b"".join(pack(p) for number, p in enumerate(scan(data)[0]) if wanted(number, p))
+
+
+def without(data: bytes, plane: int, layer: int, keep: int = 0) -> bytes:
+    """A stream without a layer of a plane, but for so many of its sections."""
+    kept, met = [], 0
+    for packet in scan(data)[0]:
+        sections = []
+        for section in packet.sections:
+            hit = (section.plane, section.layer) == (plane, layer)
+            met += hit
+            if not hit or met <= keep:
+                sections.append(section)
+        kept.append(pack(replace(packet, sections=tuple(sections))))
+    return b"".join(kept)
+
+
+def referring_to_nothing(data: bytes) -> bytes:
+    """A stream whose first section of layer 2 says that it refines mid-grey."""
+    changed, done = [], False
+    for packet in scan(data)[0]:
+        sections = list(packet.sections)
+        for i, section in enumerate(sections):
+            if section.layer == FIRST_REFINEMENT and not done:
+                head = bytes((NO_REFERENCE << 4 | section.payload[0] & 15,))
+                sections[i], done = replace(section, payload=head + section.payload[1:]), True
+        changed.append(pack(replace(packet, sections=tuple(sections))))
+    return b"".join(changed)
+
+
+def drawing(height: int, width: int) -> np.ndarray:
+    """A few large areas of one tone and two lines: what is flat for many blocks."""
+    y, x = np.mgrid[:height, :width]
+    return (40 + 90 * (x > width // 3) + 60 * (y > height // 2) + 50 * (abs(2 * x - 3 * y) < 3)).astype(np.uint8)
+
+
+def two_indices() -> bytes:
+    """One picture in packets of two qualities: of some blocks a layer came twice."""
+    coarse, fine = (
+        onboard.compress(scene(97, 150, 41), quality=q, packet_size=60, interleave=2, image_id=7, tag=9)
+        for q in (20, 45)
+    )
+    return some(fine, lambda number, _: number % 3 > 0) + some(coarse, lambda number, _: number % 4 > 0)
+
+
+def partly_refined(data: bytes) -> bytes:
+    """A stream in colour of whose layer 2 a part of Cb came and nothing of Cr."""
+    return without(without(data, 1, FIRST_REFINEMENT, keep=2), 2, FIRST_REFINEMENT)
+
+
+# name: what arrived
+DAMAGED_CASES: dict[str, Callable[[], bytes]] = {
+    "grey-lost": lambda: some(stream("grey-packets"), lambda number, _: number % 5 not in (1, 4)),
+    "grey-lost-half-size": lambda: some(
+        onboard.compress(scene(200, 317, 45), quality=45, packet_size=60, interleave=2, scale=2),
+        lambda number, _: number % 4 not in (0, 3),
+    ),
+    "rgb-lost": lambda: some(
+        onboard.compress(colour_scene(121, 203, 46), quality=35, packet_size=80, interleave=4),
+        lambda number, _: number % 3 != 1,
+    ),
+    "rgb-lost-detail": lambda: without(stream("rgb"), 0, LAYER_REST),
+    "grey-two-indices": two_indices,
+    "rgb-lost-chroma": lambda: partly_refined(onboard.compress(colour_scene(75, 110, 42), bpp=3, packet_size=100)),
+    "deep-rgb-lost-chroma": lambda: partly_refined(
+        onboard.compress(deep_colour_scene(75, 110, 43), quality=125, packet_size=200)
+    ),
+    "grey-mid-grey": lambda: referring_to_nothing(stream("grey-spent")),
+    "grey-parity-lost": lambda: some(
+        onboard.compress(scene(120, 170, 44), quality=45, packet_size=90, parity=(40, 20)),
+        lambda number, _: number not in (0, 4),
+    ),
+    "grey-lossless-flat": lambda: onboard.compress(drawing(150, 333), lossless=True),
+}
+
+
 def stream(name: str) -> bytes:
-    """What the present encoder writes for a case."""
+    """What the present encoder writes for a case, or what came of it."""
+    if name in DAMAGED_CASES:
+        return DAMAGED_CASES[name]()
     picture, options, refinements = LAYER_CASES[name] if name in LAYER_CASES else (*CASES[name], [])
     data = onboard.compress(picture(), **options)  # type: ignore[arg-type]
     for more in refinements:
         data += onboard.refine(picture(), data, **more)  # type: ignore[arg-type]
     return data
+
+
+NAMES = (*CASES, *LAYER_CASES, *DAMAGED_CASES)
 
 
 def digest(a: np.ndarray) -> str:
@@ -112,7 +200,7 @@ def digest(a: np.ndarray) -> str:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     model = f"{default_model().model_id:04x}"
-    for name in (*CASES, *LAYER_CASES):
+    for name in NAMES:
         path = FOLDER / f"{name}-{model}.obp"
         if path.exists():
             print(f"{path.name}: kept")

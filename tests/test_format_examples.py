@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import onboard
+from onboard.missing import parse_map
+from onboard.scan import scan
 from tests import reference
 from tests import reference_layers as twin
 from tests.make_examples import FORMAT, bar, examples
@@ -55,6 +57,13 @@ def test_the_hex_of_higher_layers_decodes_to_what_the_page_shows() -> None:
     blocks = twin.parse_lossless(exact[4:], 8, 1, 1, True, 0, exact_sets[1])
     assert blocks is not None
     assert [line[8:] for line in pictures[2]] == blocks[0] == bar(8, 16)[:, 8:].tolist()
+
+
+def test_the_map_of_the_page_asks_for_layer_0() -> None:
+    found = parse_map(bytes.fromhex(FORMAT.read_text().split("<!-- example: map -->")[1].split("```")[1]))
+    sent = scan(page("grey")[0][0])[0][0].description
+    assert (found.picture_id, found.tag) == (sent.picture_id, sent.tag)
+    assert [(r.plane, r.layer, r.phase, r.first, r.end) for r in found.runs(sent)] == [(0, 0, 0, 0, 6)]
 
 
 def test_the_page_says_what_the_encoder_makes() -> None:
