@@ -9,11 +9,11 @@ from typing import Any
 from firmware_sim.link import add_link, link_command
 from firmware_sim.run import add_run, run_command
 from firmware_sim.tables import add_devices, devices_command, devices_text
-from onboard.options import OK, add_talk, print_json, run, say
+from onboard.options import OK, Parser, add_talk, print_json, run, say
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="firmware-sim", description="Simulators of the board and of the link.")
+    parser = Parser(prog="firmware-sim", description="Simulators of the board and of the link.")
     commands = parser.add_subparsers(dest="command", required=True)
     link = commands.add_parser("link", help="send packets over a bad radio link")
     add_link(link)

@@ -188,6 +188,10 @@ def link_command(options: argparse.Namespace) -> dict[str, int]:
     if options.json and options.output == STDIO:
         raise InputError("--json and packets cannot both go to standard output: give a file with -o")
     check_outputs([options.output], [options.stream])
+    if options.burst is None and (options.good_loss, options.bad_loss) != (0, 1):
+        raise InputError("--good-loss and --bad-loss go with --burst")
+    if options.burst is not None and not options.loss:
+        raise InputError("--burst goes with --loss")
     link = Link(
         options.loss,
         options.burst,

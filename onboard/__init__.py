@@ -26,6 +26,7 @@ from onboard.arguments import (
     joined,
     model_of,
     models_of,
+    packet_size_of,
     percentages_of,
     protection_of,
     regions_of,
@@ -148,7 +149,7 @@ def compress(
         ModelError: an unusable file of a model.
     """
     check_picture(picture)
-    packet_size = whole("packet size", packet_size, BYTES)
+    packet_size = packet_size_of(packet_size)
     check_framing(packet_size, overhead := whole("overhead", overhead, BYTES), None)
     if sum(x is not None for x in (budget, bpp, quality)) > 1:
         raise InputError("give one of budget, bpp and quality, not several")
@@ -248,7 +249,7 @@ def refine(
     from onboard.request import Request
 
     check_picture(picture)
-    packet_size = whole("packet size", packet_size, BYTES)
+    packet_size = packet_size_of(packet_size)
     packets = scan_usable(joined(base))[0]
     d = packets[0].description
     if any(p.description != d for p in packets):
@@ -257,6 +258,8 @@ def refine(
         d, find_model(d.model_id, {} if model is None else {(given := model_of(model)).model_id: given})
     )
     decoding.add(packets)
+    if not decoding.planes[0].has_first.any():
+        raise InputError("the base has no layer 0: give all that has been sent, the preview first of all")
     extensions = extensions_of(source_id, capture_time_ms, metadata)
     request = Request(picture, decoding, decoding.planes[0].usual_index(), regions_of(regions), packet_size, extensions)
     if lossless:
@@ -326,7 +329,7 @@ def compress_stream(
         picture,
         description,
         known,
-        packet_size=whole("packet size", packet_size, BYTES),
+        packet_size=packet_size_of(packet_size),
         index=0 if quality is None else index_of(quality),
         quota=None if budget is None else whole("budget", budget, BYTES),
         groups=(Group.percent(first), Group.percent(rest)),

@@ -13,7 +13,17 @@ from onboard.erasure import Protection
 from onboard.errors import InputError
 from onboard.model import Model, default_model, load_model
 from onboard.planes import choose_window
-from onboard.wire import MAX_EXTENSION, MAX_SCALE_LOG2, TIME, Curve, Extension, ExtensionType, Window
+from onboard.wire import (
+    MAX_EXTENSION,
+    MAX_PACKET,
+    MAX_SCALE_LOG2,
+    MIN_PACKET,
+    TIME,
+    Curve,
+    Extension,
+    ExtensionType,
+    Window,
+)
 
 DEFAULT_BPP = 0.1
 DEFAULT_LEAST = 64  # bytes: a thumbnail of 0.1 bits per pixel would be less than a header
@@ -76,6 +86,12 @@ def budget_of(pixels: int, budget: int | None, bpp: float | None) -> int:
     elif whole("budget", budget, BYTES) < 1:
         raise InputError(f"a budget of {budget} bytes: must be at least 1")
     return min(int(budget), MAX_BUDGET)
+
+
+def packet_size_of(size: int) -> int:
+    """Most bytes of a packet; what it has to say beside a section may ask for more than the least."""
+    size = whole("packet size", size, BYTES)
+    return whole("packet size", size, f"{MIN_PACKET} to {MAX_PACKET} bytes", range(MIN_PACKET, MAX_PACKET + 1))
 
 
 def scale_log2_of(scale: int) -> int:

@@ -15,7 +15,7 @@ from onboard.cli_refine import SUFFIX as REFINE_SUFFIX
 from onboard.cli_refine import add_refine, check_options, contents, refine_picture, sent_before
 from onboard.errors import InputError, OnboardError
 from onboard.image_io import STDIO, check_outputs, encode_picture, read_bytes, read_picture, read_raw, write_bytes
-from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, refuse, run, say
+from onboard.options import OK, PARTIAL, UNUSABLE, Parser, add_talk, byte_size, named, print_json, refuse, run, say
 from onboard.quality import psnr, ssim
 from onboard.radio import add_radio, check_link, framed, kept_stream, on_air, packet_size, radio_arguments, send_again
 
@@ -39,14 +39,14 @@ SCALES = ["auto", *(str(1 << i) for i in range(8))]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="onboard-compress",
         description="Turn pictures into previews of a few hundred bytes to a few kilobytes, as packets of which any "
         "subset makes a picture.",
     )
     parser.add_argument("pictures", nargs="*", metavar="IN", help='picture files; "-" is standard input')
     parser.add_argument("--preview", action="store_true", help="make a preview (the default)")
-    parser.add_argument("-o", "--output", metavar="OUT", help=f'file, folder or "-"; default IN{SUFFIX}')
+    parser.add_argument("-o", "--output", type=named, metavar="OUT", help=f'file, folder or "-"; default IN{SUFFIX}')
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--budget", type=byte_size, metavar="N", help="most bytes: 1500, 2k, 2kB, 2KiB")
     size.add_argument("--bpp", type=float, metavar="X", help=f"most bits per pixel (default {DEFAULT_BPP})")
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-id", type=int, metavar="N", help="0 to 65535; default derived from the content")
     parser.add_argument("--gray", action="store_true", help="code the luma of a colour picture only")
     parser.add_argument(
-        "--raw", metavar="WxH:TYPE", help="input is a raw dump: u8, u16le, u16be, rgb888, rgb565le, ..."
+        "--raw", type=named, metavar="WxH:TYPE", help="input is a raw dump: u8, u16le, u16be, rgb888, rgb565le, ..."
     )
     parser.add_argument("--window", metavar="LOW:HIGH", help="16-bit input: samples that map to black and white")
     parser.add_argument("--curve", choices=("linear", "sqrt"), default="linear", help="16-bit input: transfer curve")
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--source-id", metavar="TEXT", help="call sign or source id, put in every packet")
     parser.add_argument("--time", type=int, metavar="MS", help="capture time, milliseconds since 1970 UTC")
     parser.add_argument("--metadata", metavar="TEXT", help="free text, put in every packet")
-    parser.add_argument("--model", metavar="FILE", help="model to use instead of the shipped one")
+    parser.add_argument("--model", type=named, metavar="FILE", help="model to use instead of the shipped one")
     add_radio(parser)
     parser.add_argument("--check", action="store_true", help="decode again; report PSNR and SSIM")
     parser.add_argument("--warmup", action="store_true", help="compile and cache all kernels now (at install time)")
@@ -129,7 +129,7 @@ def command(options: argparse.Namespace) -> int:
 
 def inputs_of(path: str, options: argparse.Namespace) -> list[str]:
     """The files that are read for a picture."""
-    return [name for name in (path, *options.base, options.resend, options.model) if name]
+    return [name for name in (path, *options.base, options.resend, options.model) if name is not None]
 
 
 def output_name(path: str, options: argparse.Namespace) -> str:
@@ -256,7 +256,7 @@ def read_window(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     low, colon, high = text.partition(":")
-    if not (colon and low.isdigit() and high.isdigit()):
+    if not (colon and low.isdecimal() and high.isdecimal()):
         raise InputError(f"window {text!r}: must be LOW:HIGH, such as 120:3900")
     return int(low), int(high)
 

@@ -11,7 +11,7 @@ import numpy as np
 from onboard import describe, refine
 from onboard.errors import InputError, NothingDecodableError
 from onboard.image_io import read_bytes
-from onboard.options import OF_A_PREVIEW, refuse
+from onboard.options import OF_A_PREVIEW, named, refuse
 from onboard.unframe import unframe
 
 SUFFIX = ".refine.obp"
@@ -28,7 +28,9 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write only what is missing from --base, for a budget; where nothing is, OUT is empty",
     )
-    group.add_argument("--base", action="append", default=[], metavar="FILE", help="packets that have been sent")
+    group.add_argument(
+        "--base", action="append", type=named, default=[], metavar="FILE", help="packets that have been sent"
+    )
     group.add_argument(
         "--roi", action="append", type=region, default=[], metavar="X,Y,W,H", help="refine this region only; repeatable"
     )
@@ -37,7 +39,7 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
 def region(text: str) -> tuple[int, int, int, int]:
     """ "X,Y,W,H" to four numbers."""
     numbers = text.split(",")
-    if len(numbers) != 4 or not all(n.strip().isdigit() for n in numbers):
+    if len(numbers) != 4 or not all(n.strip().isdecimal() for n in numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is not a region: give X,Y,WIDTH,HEIGHT in samples")
     x, y, width, height = map(int, numbers)
     return x, y, width, height

@@ -31,6 +31,8 @@ ADDRESS = 7
 SSID_RESERVED = 0x60
 COMMAND = 0x80
 LAST = 0x01
+# Bytes of a frame beside its packet. KISS escapes, one in 128 bytes, come on top, as bit stuffing does on the air.
+HEADERS = {"none": 0, "ccsds": SPACE_PACKET.size, "kiss": 3 + 2 * ADDRESS + 2}
 _CALL = re.compile(r"([A-Z0-9]{1,6})(?:-(\d|1[0-5]))?")
 
 

@@ -24,6 +24,7 @@ READABLE = frozenset(
     (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".gif", ".jp2")
 )
 STDIO = "-"
+SHOWN = 32  # characters of a name in that of its temporary file, which has more behind them
 TIFF_BITS = 258  # BitsPerSample
 _JPEG2000_HEAD = 1 << 16  # bytes of a file in which its codestream begins
 PNG_RGB, PNG_UP = 2, 2  # colour type; filter
@@ -79,8 +80,8 @@ def read_picture(path: str | Path, data: bytes | None = None) -> np.ndarray:
 
     Raises InputError (naming the file) for anything that Pillow cannot read as such.
     """
-    if data is None and str(path) == STDIO:
-        data = read_bytes(STDIO)
+    if data is None and (str(path) == STDIO or is_special(str(path))):  # which cannot be read twice
+        data = read_bytes(str(path))
     source = path if data is None else io.BytesIO(data)
     try:
         with _opened(source) as image:
@@ -270,18 +271,29 @@ def as_jpeg(picture: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
         return out.getvalue(), np.array(decoded)
 
 
-def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> bytes:
-    """File bytes of a picture in the format that the name's ending asks for (PNG for "-"). Raises InputError."""
+def picture_format(path: str) -> str:
+    """The ending of the format that a picture is written in: that of the name, .png for "-" and for a device or a pipe
+    of another name. Raises InputError where there is no such format."""
     suffix = Path(path).suffix.lower()
-    if path == STDIO or suffix == ".png":
+    if suffix == ".png" or path == STDIO:
+        return ".png"
+    if suffix in Image.registered_extensions():
+        return suffix
+    if is_special(path):
+        return ".png"
+    raise InputError(f"{path}: unknown picture format {suffix!r}; .png always works")
+
+
+def encode_picture(path: str, picture: np.ndarray, text: dict[str, str]) -> bytes:
+    """File bytes of a picture in the format that the name's ending asks for. Raises InputError."""
+    suffix = picture_format(path)
+    if suffix == ".png":
         return png_bytes(picture, text)
     if picture.dtype == np.uint16 and picture.ndim == 3:
         raise InputError(f"{path}: colour of 16 bits is written as .png only")
     out = io.BytesIO()
     try:
         Image.fromarray(picture).save(out, Image.registered_extensions()[suffix])
-    except KeyError:
-        raise InputError(f"{path}: unknown picture format {suffix!r}; .png always works") from None
     except OSError as e:
         raise InputError(f"{path}: {e}; .png always works") from None
     if picture.dtype == np.uint16:  # some formats cut it to 8 bits without a word
@@ -305,7 +317,7 @@ def write_bytes(path: str, data: bytes) -> None:
         if is_special(path):  # what it is may have no name, as a pipe in /dev/fd
             Path(path).write_bytes(data)
             return
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:SHOWN]}.", dir=target.parent)
         with os.fdopen(handle, "wb") as f:
             f.write(data)
         os.chmod(temporary, 0o666 & ~_umask())

@@ -239,7 +239,7 @@ class Layers:
                 wanted = s.reference
             claimed = claim(s.blocks, exactly, wanted, s.layer, reached, usable)
             if claimed == 0:
-                self.unused += 1
+                self.unused += bool((reached[s.blocks] < s.layer).any())  # else it came twice
                 continue
             use = s if claimed == len(s.blocks) else s.within(usable)
             if s.reference == NO_REFERENCE:

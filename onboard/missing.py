@@ -23,6 +23,7 @@ from onboard.wire import LAYER_REST, QUAD, Description
 MARK = 0xB1
 HEAD = Struct(">BHH")  # mark, picture id, tag
 CHECK = Struct(">H")
+LEAST_MAP = HEAD.size + CHECK.size
 MAX_SPANS = 1 << 20
 MAX_UNITS = 1 << 31
 
@@ -166,7 +167,7 @@ def _number(n: int) -> bytes:
 
 def parse_map(data: bytes) -> MissingMap:
     """Inverse of MissingMap.pack. Raises InputError."""
-    if len(data) < HEAD.size + CHECK.size or data[0] != MARK:
+    if len(data) < LEAST_MAP or data[0] != MARK:
         raise InputError("not a missing map")
     body = data[: -CHECK.size]
     if binascii.crc_hqx(body, 0xFFFF) != CHECK.unpack_from(data, len(body))[0]:

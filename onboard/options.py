@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 from onboard.errors import InputError, OnboardError
 
@@ -38,6 +38,31 @@ OF_A_PREVIEW = (
     "seconds",
 )
 _UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1024, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "b": 1}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNUSABLE, f"{self.prog}: {message}; --help lists the options\n")
+
+
+def named(text: str) -> str:
+    """A text that must not be empty, as it is when a shell's variable has not been set."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def seconds(text: str) -> float:
+    """A time that can pass."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
+    return found
 
 
 def byte_size(text: str) -> int:

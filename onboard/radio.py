@@ -7,12 +7,12 @@ from os.path import isfile
 from typing import Any
 
 from onboard.airtime import RADIOS, airtime_bytes, check_bitrate, check_framing, seconds_on_air
-from onboard.arguments import extensions_of
+from onboard.arguments import extensions_of, packet_size_of
 from onboard.errors import InputError
-from onboard.framing import FRAMINGS, frame
-from onboard.image_io import read_bytes
+from onboard.framing import FRAMINGS, HEADERS, frame
+from onboard.image_io import STDIO, read_bytes
 from onboard.model import find_model, load_model
-from onboard.options import OF_A_PREVIEW, refuse
+from onboard.options import OF_A_PREVIEW, named, refuse
 from onboard.packer import least_size
 from onboard.scan import scan
 from onboard.unframe import unframe
@@ -52,10 +52,11 @@ def add_radio(parser: argparse.ArgumentParser) -> None:
     add_framing(group)
     group.add_argument(
         "--resend",
+        type=named,
         metavar="MAP",
-        help="make packets for what a missing map names (file, hex or base64; from ground-decode --missing): IN is the "
-        "stream that was sent, or the picture with the options of the first time. Packets are as large as the largest "
-        "that was sent and say what they said, unless given anew; where all has arrived OUT is empty",
+        help='make packets for what a missing map names (file, "-", hex or base64; from ground-decode --missing): IN '
+        "is the stream that was sent, or the picture with the options of the first time. Packets are as large as the "
+        "largest that was sent and say what they said, unless given anew; where all has arrived OUT is empty",
     )
 
 
@@ -78,7 +79,9 @@ def framed(stream: bytes, options: argparse.Namespace) -> bytes:
 
 def check_link(options: argparse.Namespace) -> None:
     """Raise InputError for options of the link that cannot be met or would have no effect."""
-    check_framing(packet_size(options), overhead(options), RADIOS[options.radio] if options.radio else None)
+    check_framing(
+        packet_size_of(packet_size(options)), overhead(options), RADIOS[options.radio] if options.radio else None
+    )
     if options.bitrate is not None:
         check_bitrate(options.bitrate)
     if options.apid is not None and options.framing != "ccsds":
@@ -120,7 +123,7 @@ def overhead(options: argparse.Namespace) -> int:
     """Bytes of framing per packet."""
     if options.overhead is not None:
         return int(options.overhead)
-    return RADIOS[options.radio].overhead if options.radio else 0
+    return RADIOS[options.radio].overhead if options.radio else HEADERS[options.framing]
 
 
 def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +146,11 @@ def radio_arguments(options: argparse.Namespace) -> dict[str, Any]:
 def on_air(stream: bytes, options: argparse.Namespace) -> dict[str, Any]:
     """What a stream takes on the air, for the report."""
     sizes = [len(pack(p)) for p in scan(stream)[0]]
-    found: dict[str, Any] = {"framed_bytes": sum(sizes) + overhead(options) * len(sizes)}
+    if options.radio is None and options.overhead is None:
+        size = len(framed(stream, options))  # the escapes of KISS are among them
+    else:
+        size = sum(sizes) + overhead(options) * len(sizes)
+    found: dict[str, Any] = {"framed_bytes": size}
     if options.bitrate is not None:
         found["seconds_on_air"] = round(seconds_on_air(sizes, overhead(options), options.bitrate), 3)
     return found
@@ -166,11 +173,12 @@ def send_again(stream: bytes, options: argparse.Namespace) -> bytes:
     from onboard.missing import read_map
     from onboard.resend import resend
 
-    given, is_file = options.resend, isfile(options.resend)
+    given, is_file = options.resend, options.resend == STDIO or isfile(options.resend)
+    text = given.encode(errors="replace")  # a command line may hold bytes that are no text
     try:
-        wanted = read_map(read_bytes(given) if is_file else given.encode())
+        wanted = read_map(read_bytes(given) if is_file else text)
     except InputError as e:
-        raise InputError(f"--resend {given}: {'' if is_file else 'no such file, and '}{e}") from None
+        raise InputError(f"--resend {text.decode()}: {'' if is_file else 'no such file, and '}{e}") from None
     packets = [
         p for p in scan(stream)[0] if (p.description.picture_id, p.description.tag) == (wanted.picture_id, wanted.tag)
     ]

@@ -87,7 +87,7 @@ def test_a_lost_packet_gives_a_picture_and_status_one(
     lost = tmp_path / "lost.obp"
     lost.write_bytes(data[80:])
     assert decode([str(lost), "-o", str(tmp_path / "o.png")]) == 1
-    assert "% received" in capsys.readouterr().err
+    assert "% of layers 0 and 1 received" in capsys.readouterr().err
     assert (tmp_path / "o.png").exists()
 
 
@@ -231,9 +231,9 @@ def test_options_that_cannot_be_met_are_refused_in_words(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--packet", "10"], "in.png: packet size 10: must be 48 to 65535 bytes"),
-        (["--packet", "40"], "in.png: packet size 40: must be 48 to 65535 bytes"),
-        (["--packet", "200000"], "in.png: packet size 200000: must be 48 to 65535 bytes"),
+        (["--packet", "10"], "packet size 10: must be 48 to 65535 bytes"),
+        (["--packet", "40"], "packet size 40: must be 48 to 65535 bytes"),
+        (["--packet", "200000"], "packet size 200000: must be 48 to 65535 bytes"),
         (["--packet", "200", "--metadata", "x" * 190], "in.png: packet size 200: must be 236 to 65535 bytes"),
         (["--roi", "0,0,0,0"], "in.png: region 0,0,0,0 is empty: width and height must be at least 1"),
     ],

@@ -18,11 +18,11 @@ from onboard.ground.features import LAYOUTS
 from onboard.ground.nets import GUIDE, MIRRORED, NETS, cores
 from onboard.image_io import STDIO, check_outputs, write_bytes
 from onboard.model import Model, default_model, load_model
-from onboard.options import OK, add_talk, print_json, run, say
+from onboard.options import OK, Parser, add_talk, print_json, run, say
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="onboard-train", description="Train models on your own pictures.")
+    parser = Parser(prog="onboard-train", description="Train models on your own pictures.")
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="fit a model; writes MODEL, a .json report and a .png of its units beside it")
     fit.add_argument("--images", nargs="+", type=Path, required=True, metavar="DIR", help="folders of pictures")

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from onboard.arguments import folder_of
 from onboard.errors import InputError, ModelError, NothingDecodableError, OnboardError
+from onboard.framing import IDLE_APID
 from onboard.ground.linear import parse_neighbours
 from onboard.ground.listen import add_listen, listen_command
 from onboard.ground.nets import check_folder
@@ -21,15 +23,29 @@ from onboard.image_io import (
     check_outputs,
     encode_picture,
     is_special,
+    picture_format,
     png_bytes,
     read_bytes,
     read_picture,
     write_bytes,
 )
 from onboard.layer_header import FIRST_REFINEMENT
-from onboard.missing import map_text
+from onboard.missing import LEAST_MAP, map_text
 from onboard.model import load_model
-from onboard.options import OK, PARTIAL, UNUSABLE, add_talk, byte_size, print_json, progress_bar, refuse, run, say
+from onboard.options import (
+    OK,
+    PARTIAL,
+    UNUSABLE,
+    Parser,
+    add_talk,
+    byte_size,
+    named,
+    print_json,
+    progress_bar,
+    refuse,
+    run,
+    say,
+)
 from onboard.quality import psnr, ssim
 from onboard.unframe import UNFRAMINGS, unframe
 from onboard.wire import Colour, Description
@@ -42,31 +58,41 @@ MASK_COLOURS[255] = 255
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ground-decode",
         description="Rebuild pictures from preview packets: any files, any order, duplicates and gaps allowed. "
         "Exit status 0: all there; 1: a picture was made but something is missing or corrupt; 2: nothing usable.",
     )
     parser.add_argument("inputs", nargs="*", metavar="IN", help='files of packets; "-" is standard input')
-    parser.add_argument("-o", "--output", metavar="OUT", help='picture file, folder or "-"; default IN.png')
-    parser.add_argument("--reference", metavar="ORIG", help="original picture: report PSNR and SSIM against it")
+    parser.add_argument(
+        "-o", "--output", type=named, metavar="OUT", help='picture file, folder or "-"; default IN.preview.png'
+    )
+    parser.add_argument(
+        "--reference", type=named, metavar="ORIG", help="original picture: report PSNR and SSIM against it"
+    )
     parser.add_argument("--framing", choices=UNFRAMINGS, default="auto", help="how packets are framed (default auto)")
     parser.add_argument("--apid", type=int, metavar="N", help="CCSDS: take space packets of this APID only")
     parser.add_argument(
         "--mask",
+        type=named,
         metavar="FILE",
         help="write what was received per 8x8 block as a PNG: red nothing, the lighter the more layers",
     )
     parser.add_argument(
-        "--missing", metavar="MAP", help="write what to send again; as text when MAP ends in .hex or .b64 (base64)"
+        "--missing",
+        type=named,
+        metavar="MAP",
+        help="write what to send again; as text when MAP ends in .hex or .b64 (base64)",
     )
     parser.add_argument(
         "--missing-limit", type=byte_size, metavar="N", help="most bytes of it; may ask for more blocks"
     )
     parser.add_argument("--enhance", choices=ENHANCE, default="auto", help="how to show the latents (default auto)")
-    parser.add_argument("--model", action="append", default=[], metavar="FILE", help="know this model too")
-    parser.add_argument("--neighbours", metavar="FILE", help="matrices of `onboard-train neighbours` for that model")
-    parser.add_argument("--nets", type=Path, metavar="DIR", help="look here for nets before the shipped ones")
+    parser.add_argument("--model", action="append", type=named, default=[], metavar="FILE", help="know this model too")
+    parser.add_argument(
+        "--neighbours", type=named, metavar="FILE", help="matrices of `onboard-train neighbours` for that model"
+    )
+    parser.add_argument("--nets", type=named, metavar="DIR", help="look here for nets before the shipped ones")
     parser.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures"
     )
@@ -83,7 +109,7 @@ def command(options: argparse.Namespace) -> int:
     check_options(options)
     check_places(options)
     models = [load_model(path) for path in options.model]
-    store = Store({m.model_id: m for m in models}, nets=options.nets)
+    store = Store({m.model_id: m for m in models}, nets=folder_of(options.nets))
     if options.neighbours:
         try:
             store.neighbours = parse_neighbours(read_bytes(options.neighbours))
@@ -148,17 +174,25 @@ def check_options(options: argparse.Namespace) -> None:
         refuse(options, ("every",), "goes with --live")
     if not options.missing:
         refuse(options, ("missing_limit",), "goes with --missing")
+    if options.missing_limit is not None and options.missing_limit < LEAST_MAP:
+        raise InputError(f"--missing-limit {options.missing_limit}: must be at least {LEAST_MAP} bytes")
     if options.framing in ("none", "kiss"):
         refuse(options, ("apid",), "goes with --framing ccsds or auto")
+    if options.apid is not None and not 0 <= options.apid < IDLE_APID:
+        raise InputError(f"--apid {options.apid}: must be 0 to {IDLE_APID - 1}")
 
 
 def check_places(options: argparse.Namespace) -> None:
     """Raise InputError where there is no place for what is asked for, before any packet is waited for."""
-    check_folder(options.nets)
+    check_folder(folder_of(options.nets))
     outputs = outputs_of(options)
     if options.json and STDIO in outputs:
         raise InputError("--json and what -o, --missing or --mask write cannot both go to standard output")
     check_outputs([str(Path(name) / "x.png") if Path(name).is_dir() else name for name in outputs], inputs_of(options))
+    if options.output and not (Path(options.output).is_dir() or options.output.endswith("/")):
+        picture_format(options.output)
+    if options.reference and options.listen:
+        read_picture(options.reference)
 
 
 def outputs_of(options: argparse.Namespace) -> list[str]:
@@ -247,13 +281,19 @@ def _with_id(path: str, description: Description, several: bool) -> str:
 def summary(r: dict[str, Any]) -> str:
     packets = r["packets"]["used"]
     text = (
-        f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % received in "
-        f"{packets} packet{'s'[: packets != 1]}, {layers(r)}{r['decoder']} decoder ({r['why']}), "
-        f"{1000 * r['seconds']:.0f} ms"
+        f"{r['output']}: {r['width']}x{r['height']} {r['colour']}, {100 * r['received']:.1f} % of layers "
+        f"{in_words(r['received_of_layers'])} received in {packets} packet{'s'[: packets != 1]}, {layers(r)}"
+        f"{r['decoder']} decoder ({r['why']}), {1000 * r['seconds']:.0f} ms"
     )
     if "missing" in r:
         text += f", missing map of {r['missing_bytes']} bytes"
     return text + (f", PSNR {r['psnr']:.2f} dB, SSIM {r['ssim']:.4f}" if "psnr" in r else "")
+
+
+def in_words(numbers: list[int]) -> str:
+    """ "0 and 1", "0, 1 and 2"."""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}"
 
 
 def layers(r: dict[str, Any]) -> str:

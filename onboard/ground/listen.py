@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from onboard.errors import InputError, OnboardError
 from onboard.ground.pictures import Store
-from onboard.options import say
+from onboard.options import named, say, seconds
 from onboard.unframe import Unframer
 from onboard.wire import Description
 
@@ -48,11 +48,11 @@ class Listener:
     _arrived: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
         try:
+            parts = urlsplit(self.url)
             port = parts.port
         except ValueError:
-            port = None
+            parts, port = urlsplit(""), None
         if parts.scheme not in ("tcp", "udp") or port is None or not parts.hostname:
             raise InputError(f"{self.url!r}: must be tcp://HOST:PORT or udp://HOST:PORT")
         self.is_udp = parts.scheme == "udp"
@@ -188,10 +188,12 @@ def listen(
 def add_listen(parser: argparse.ArgumentParser) -> None:
     """Options of `ground-decode` for packets that come over a network."""
     group = parser.add_argument_group("listening")
-    group.add_argument("--listen", metavar="URL", help="take packets from tcp://HOST:PORT or udp://HOST:PORT")
+    group.add_argument(
+        "--listen", type=named, metavar="URL", help="take packets from tcp://HOST:PORT or udp://HOST:PORT"
+    )
     group.add_argument("--live", action="store_true", help="rewrite pictures as they grow, whole or not at all")
-    group.add_argument("--every", type=float, default=1.0, metavar="S", help="with --live: at most every S seconds")
-    group.add_argument("--idle", type=float, metavar="S", help="stop when nothing has come for S seconds")
+    group.add_argument("--every", type=seconds, default=1.0, metavar="S", help="with --live: at most every S seconds")
+    group.add_argument("--idle", type=seconds, metavar="S", help="stop when nothing has come for S seconds")
 
 
 def listen_command(

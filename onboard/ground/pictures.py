@@ -108,10 +108,12 @@ class Store:
                 name: sum(getattr(r, name) for r in self.sources.values())
                 for name in ("corrupt", "other_versions", "unknown", "skipped_bytes")
             }
+            where = f"{', '.join(self.sources)}: " if self.sources else ""
             raise NothingDecodableError(
-                f"no usable packet: {met['corrupt']} corrupt, {met['other_versions']} of another version, "
+                f"{where}no usable packet: {met['corrupt']} corrupt, {met['other_versions']} of another version, "
                 f"{met['unknown'] + self.skipped_kinds} of unknown kinds, {sum(map(len, self.parity.values()))} parity "
-                f"packets (too few alone), {met['skipped_bytes']} bytes skipped"
+                f"packets (too few alone), {met['skipped_bytes']} bytes skipped; give what onboard-compress wrote, or "
+                "a capture of it"
             )
         return sorted(found, key=lambda d: (d.picture_id, d.tag, d.width, d.height))
 
@@ -165,6 +167,7 @@ def decode_picture(
         "interleave": description.interleave,
         "quality": sorted({quality_of(p.index) for p in packets}),
         "received": decoding.coverage(),
+        "received_of_layers": [LAYER_FIRST, LAYER_REST, *sorted(decoding.layers.whole)],
         "decoder": used,
         "why": why,
         "packets": {
@@ -178,6 +181,8 @@ def decode_picture(
         "extensions": read_extensions(packets),
     }
     image, mask, higher = show(decoding, make_base, refined, used in NETS and luma_has_layers(description))
+    if used == "linear" and refined is not None:
+        report["why"] = f"{why}; blocks with higher layers are as these have them"
     return Decoded(image, mask, report | higher, missing_of(decoding))
 
 
