@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import socket
 import subprocess
@@ -159,3 +160,19 @@ def test_a_live_picture_grows_and_is_whole_whenever_the_command_is_killed(tmp_pa
         with Image.open(out) as image:
             image.load()
             assert image.size == (300, 200)
+
+
+def test_of_several_pictures_the_first_goes_to_standard_output() -> None:
+    other = split(onboard.compress(scene(60, 90, 4), quality=40))
+    run = [sys.executable, "-m", "onboard.ground.cli", "--listen", "udp://127.0.0.1:0", "--idle", "1", "-o", "-"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stderr is not None
+        port = int(command.stderr.readline().rsplit(b" ", 1)[1])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for packet in PACKETS + other:
+                s.sendto(packet, ("127.0.0.1", port))
+        picture, said = command.communicate(timeout=60)
+    assert command.returncode == 1
+    assert b"which came first" in said
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.size == (300, 200)

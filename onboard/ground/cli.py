@@ -136,7 +136,11 @@ def command(options: argparse.Namespace) -> int:
         raise NothingDecodableError(f"{e}; space packets of other APIDs than {options.apid} were left out") from None
     whole = not any(r.corrupt or r.other_versions or r.skipped_bytes for r in store.sources.values())
     if len(found) > 1 and STDIO in outputs_of(options):
-        raise InputError("packets of several pictures: give files, or a folder with -o, not standard output")
+        why = "packets of several pictures: give files, or a folder with -o, not standard output"
+        if not options.listen:
+            raise InputError(why)
+        found, whole = [d for d in store.origins if d in found][:1], False  # what was sent will not be sent again
+        say(f"ground-decode: {why}; this is {name_of(found[0])}, which came first")
     results, failed = [], 0
     for description in found:
         try:
