@@ -15,11 +15,11 @@ from firmware_sim.energy import jpeg, jpeg_on_air, on_air
 from firmware_sim.frames import Frame, luma
 from firmware_sim.mission import DEFAULT_BPP, DEFAULT_PACKET, Setup
 from onboard import decompress
-from onboard.arguments import packet_size_of
 from onboard.errors import InputError
 from onboard.image_io import read_picture
 from onboard.options import byte_size
 from onboard.quality import psnr
+from onboard.wire import MAX_PACKET, MIN_PACKET
 
 WIDTH, HEIGHT = 640, 480
 JPEG_QUALITY = 20
@@ -42,7 +42,8 @@ def devices_command(options: argparse.Namespace) -> dict[str, Any]:
     """All figures. Raises InputError."""
     if not 1 <= options.jpeg <= 100:
         raise InputError(f"--jpeg {options.jpeg}: must be 1 to 100")
-    packet_size_of(options.packet)
+    if not MIN_PACKET <= options.packet <= MAX_PACKET:
+        raise InputError(f"--packet {options.packet}: must be {MIN_PACKET} to {MAX_PACKET} bytes")
     if not 0.001 <= options.bpp <= 8:
         raise InputError(f"--bpp {options.bpp:g}: must be 0.001 to 8")
     frame = Frame(1, "made-up", 0.0, None, (WIDTH, HEIGHT), True, 0)
