@@ -201,6 +201,14 @@ def test_a_configuration_out_of_range_is_refused(encoder, wrong):
     assert encoder.poll()[0] == Status.ERROR_STATE
 
 
+def test_an_encoder_begins_again_with_its_own_configuration(encoder):
+    config = Config(width=100, height=50, packet_size=200)
+    assert encoder.reset(config) == Status.OK
+    inside = type(config).from_buffer(encoder._memory)  # it is the first that an encoder holds
+    assert encoder.reset(inside) == Status.OK
+    assert bytes(inside) == bytes(config)
+
+
 def test_a_caller_built_with_other_settings_is_refused_and_nothing_written(encoder):
     memory, config = bytearray(b"\xa5" * encoder.size), Config(width=100, height=50, packet_size=200)
     place = (ctypes.c_char * encoder.size).from_buffer(memory)

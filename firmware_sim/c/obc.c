@@ -25,34 +25,45 @@ static uint32_t ceil_shift(uint32_t n, uint32_t log2) {
     return (n + (UINT32_C(1) << log2) - 1u) >> log2;
 }
 
-OBC_ONCE obc_status obc_reset_sized(obc_encoder *e, size_t size, const obc_config *config) {
-    uint32_t base = 0, slots = 0, across, width, packet_size;
-    uint8_t i, planes;
-    if (!e || !config) {
-        return OBC_ERROR_NULL;
-    }
-    if (size != sizeof *e) {
-        return OBC_ERROR_CONFIG; /* before anything is written: the caller's may be smaller */
-    }
-    memset(e, 0, sizeof *e);
-    width = config->width;
-    packet_size = config->packet_size;
+/* Whether a configuration is in range, and within what memory is kept for. */
+static int fits(const obc_config *config) {
+    uint32_t width = config->width, packet_size = config->packet_size;
+    uint8_t i;
     if (width < 1u || width > OBC_MAX_WIDTH || config->height < 1u || packet_size < OBC_MIN_PACKET ||
         packet_size > OBC_MAX_PACKET ||
         (config->quota && (config->quota < OBC_MIN_PACKET || config->quota > OBC_MAX_QUOTA)) ||
         config->index > OBC_MAX_INDEX || config->scale_log2 > OBC_MAX_SCALE_LOG2 ||
         config->interleave_log2 > OBC_MAX_INTERLEAVE_LOG2 ||
         config->format > (OBC_COLOUR ? OBC_RGB565BE : OBC_GREY8)) {
-        return OBC_ERROR_CONFIG;
+        return 0;
     }
     for (i = 0; i < 2u; i++) {
         if (config->parity[i] > OBC_MAX_PARITY ||
             (config->parity[i] && (packet_size < OBC_MIN_PACKET + OBC_ENTRY_BYTES + OBC_PARITY_EXCESS ||
                                    config->group[i] < 1u || config->group[i] + config->parity[i] > OBC_MAX_GROUP))) {
-            return OBC_ERROR_CONFIG;
+            return 0;
         }
     }
-    e->config = *config;
+    return 1;
+}
+
+OBC_ONCE obc_status obc_reset_sized(obc_encoder *e, size_t size, const obc_config *given) {
+    obc_config settings;
+    const obc_config *config = &settings;
+    uint32_t base = 0, slots = 0, across;
+    uint8_t i, planes;
+    if (!e || !given) {
+        return OBC_ERROR_NULL;
+    }
+    if (size != sizeof *e) {
+        return OBC_ERROR_CONFIG; /* before anything is written: the caller's may be smaller */
+    }
+    settings = *given; /* which may be those of the encoder */
+    memset(e, 0, sizeof *e);
+    if (!fits(config)) {
+        return OBC_ERROR_CONFIG;
+    }
+    e->config = settings;
     planes = config->format == OBC_GREY8 ? 1 : 3;
     across = config->interleave_log2 ? 1 : 0;
     for (i = 0; i < planes; i++) {

@@ -13,7 +13,8 @@
  *
  * To build it: compile the files obc*.c as C99, with obc_model.h (`onboard-train export-c -o obc_model.h`) where the
  * compiler looks for it. Whoever includes this file needs the same OBC_... settings as these: they say how large an
- * obc_encoder is. Others are refused by obc_reset(), with OBC_ERROR_CONFIG.
+ * obc_encoder is. One of another size is refused by obc_reset(), with OBC_ERROR_CONFIG and nothing written. After any other
+ * configuration that is refused, the encoder answers OBC_ERROR_STATE until it is reset.
  */
 #ifndef OBC_H
 #define OBC_H
@@ -45,7 +46,7 @@ extern "C" {
 #define OBC_MAX_PARITY 0
 #endif
 #ifndef OBC_DSP /* 1: SMLAD and friends through ACLE */
-#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(__ARM_BIG_ENDIAN)
+#if defined(__ARM_FEATURE_SIMD32) && __ARM_FEATURE_SIMD32 && !defined(__ARM_BIG_ENDIAN) /* ARMv5TE has DSP only */
 #define OBC_DSP 1
 #else
 #define OBC_DSP 0
@@ -61,7 +62,7 @@ typedef enum {
     OBC_ERROR_NULL = -1,    /* a null pointer */
     OBC_ERROR_CONFIG = -2,  /* a configuration out of range, or beyond what memory is kept for; other OBC_... settings */
     OBC_ERROR_ROWS = -3,    /* neither eight rows nor the picture's last ones, or a stride below a row */
-    OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset() */
+    OBC_ERROR_STATE = -4    /* rows behind the end, or a call before obc_reset(), if the struct's memory was zeroed */
 } obc_status;
 
 /* Camera samples. RGB565 has 16 bits, red in the five highest, and comes with its low byte first (LE) or last (BE, as

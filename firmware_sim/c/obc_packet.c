@@ -23,16 +23,16 @@ static uint8_t section_header(uint8_t *at, uint8_t plane, uint8_t layer, uint8_t
 
 /* Write four bytes; those behind the limit are only counted. */
 static void write_word(obc_slot *slot, uint32_t word) {
-    uint8_t *at = slot->packet + slot->end;
     uint32_t i;
     if (slot->end + 4u <= slot->limit) {
+        uint8_t *at = slot->packet + slot->end;
         at[0] = (uint8_t)(word >> 24);
         at[1] = (uint8_t)(word >> 16);
         at[2] = (uint8_t)(word >> 8);
         at[3] = (uint8_t)word;
     } else {
         for (i = 0; i < 4u && slot->end + i < slot->limit; i++) {
-            at[i] = (uint8_t)(word >> (24u - 8u * i));
+            slot->packet[slot->end + i] = (uint8_t)(word >> (24u - 8u * i));
         }
     }
     slot->end += 4u;
