@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from onboard.tables import parse_tables
 from onboard.wire import Colour
 from tests.pictures import texture
 from training.cli import main
-from training.pictures import describe
+from training.pictures import describe, find
 from training.units import balance_rows
 
 
@@ -36,6 +37,31 @@ def test_the_same_few_pictures_give_the_same_model_and_a_report_without_nan(fold
     assert report["model_id"] == f"{parse_model(data).model_id:04x}"
     assert report["pictures"] == {"train": 2, "validation": 0} and report["mse"]["validation"] == {}
     assert "fewer than 10 pictures" in capsys.readouterr().err
+
+
+def test_a_picture_counts_once_however_its_folder_is_spelled(folder, monkeypatch):
+    (folder / "inner").mkdir()
+    for name in ("b.png", "inner/a.png", "c.png"):
+        Image.fromarray(texture(16, 24, 1)).save(folder / name)
+    once = [p.resolve() for p in find([folder])]
+    assert len(once) == 3
+    monkeypatch.chdir(folder)
+    for folders in ([Path(), folder], [folder / "inner", folder], [Path("inner"), Path("../pictures")]):
+        assert [p.resolve() for p in find(folders)] == once
+
+
+def test_a_model_is_not_overwritten_by_its_header(tmp_path, capsys):
+    path = tmp_path / "my.obm"
+    path.write_bytes((Path(onboard.__file__).parent / "models" / f"{default_model().model_id:04x}.obm").read_bytes())
+    assert main(["export-c", str(path), "-o", str(path)]) == 2
+    assert "is what would be read" in capsys.readouterr().err
+    assert parse_model(path.read_bytes()).model_id == default_model().model_id
+
+
+def test_a_model_has_several_files_and_goes_to_no_pipe(folder, capsys):
+    Image.fromarray(texture(96, 128, 1)).save(folder / "1.png")
+    assert main(["fit", "--images", str(folder), "--out", "-"]) == 2
+    assert "give the name of a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(8))

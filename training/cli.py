@@ -117,6 +117,7 @@ def fit_command(options: argparse.Namespace) -> int:
     def named(model_id: int) -> Path:
         return options.out / f"{model_id:04x}.obm" if options.out.is_dir() else options.out
 
+    _no_pipe(options.out)
     _check_outputs(outputs(named(0)), [] if options.out.is_dir() else find(options.images))
     result = fit(options.images)
     out = named(result.model.model_id)
@@ -163,6 +164,7 @@ def layers_command(options: argparse.Namespace) -> int:
 def export_command(options: argparse.Namespace) -> int:
     from training.export_c import header
 
+    _check_outputs([options.out], [options.model])
     model = _model(options.model)
     write_bytes(options.out, header(model).encode())
     if options.json and options.out != STDIO:
@@ -179,7 +181,10 @@ def enhance_command(options: argparse.Namespace) -> int:
 
     for package in PACKAGES if options.net in HYBRID else ():
         _need(package)
+    if options.nets is not None and options.part != "chroma":
+        raise InputError("--nets goes with --part chroma")
     plan = Plan(options.steps, options.crops, options.seed, options.threads, options.rate, options.device)
+    _no_pipe(options.out)
     _check_outputs([options.out], [options.model, *options.start])
     model = _model(options.model)
     net, part, out = options.net, options.part, options.out
@@ -241,6 +246,12 @@ def export_units_command(options: argparse.Namespace) -> int:
     if options.json:
         print_json(results)
     return OK
+
+
+def _no_pipe(out: Path) -> None:
+    """Raise InputError for standard output where several files are written, or one that is read again."""
+    if str(out) == STDIO:
+        raise InputError("--out -: give the name of a file")
 
 
 def _check_outputs(outputs: Iterable[Path | str], inputs: Iterable[Path | str | None] = ()) -> None:

@@ -199,7 +199,7 @@ def train_part(
         "net": name,
         "part": part_name,
         "model": model_name,
-        "folders": [p.name for p in folders],
+        "folders": [p.resolve().name for p in folders],
         "loss": "hybrid" if name in HYBRID else "mse",
         "crops": plan.crops,
         "seed": plan.seed,
@@ -220,6 +220,13 @@ def train_part(
         if another or state["shape"] != asdict(shape):
             raise InputError(f"{out}: holds another net than the one to be trained; give another --out")
         run.resume(state)
+        changed = [
+            key for key in ("folders", "crops", "seed", "start", "luma") if state["about"].get(key) != about.get(key)
+        ]
+        if changed:
+            tell(
+                f"{out}: goes on with other {', '.join(changed)} than it began with; its report tells of the beginning"
+            )
     if run.step >= plan.steps:
         tell(f"{out}: has learnt for {run.step} steps already; give more --steps to go on")
         return report_of(run.state())

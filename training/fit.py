@@ -86,7 +86,7 @@ def _fit(folders: list[Path], train: list[Path], validation: list[Path]) -> Fit:
     report = {
         "model_id": f"{model.model_id:04x}",
         "model_bytes": len(model.data),
-        "folders": [p.name for p in folders],
+        "folders": [p.resolve().name for p in folders],
         "pictures": {"train": len(train), "validation": len(validation)},
         "fixed_point_rounds": rounds,
         "spectrum": {k: [round(float(x), 6) for x in v[:16] / v.sum()] for k, v in spectrum.items()},

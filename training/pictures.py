@@ -20,11 +20,12 @@ T = TypeVar("T")
 
 
 def find(folders: Sequence[Path]) -> list[Path]:
-    """All picture files below the folders, in an order that depends on their names only."""
+    """All picture files below the folders, each once, in an order that depends on where they lie only."""
     found = [p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in READABLE and p.is_file()]
     if not found:
         raise InputError(f"no pictures below {', '.join(map(str, folders))}")
-    return sorted(found, key=lambda p: p.as_posix())
+    places = {p.absolute().resolve(): p for p in reversed(found)}  # a folder may be given twice, or in another one
+    return [places[place] for place in sorted(places, key=Path.as_posix)]
 
 
 def readable(paths: Sequence[Path]) -> list[Path]:
