@@ -277,7 +277,7 @@ def picture_format(path: str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix == ".png" or path == STDIO:
         return ".png"
-    if suffix in Image.registered_extensions():
+    if Image.registered_extensions().get(suffix) in Image.SAVE:  # some are only read
         return suffix
     if is_special(path):
         return ".png"

@@ -104,7 +104,8 @@ def test_frames_count_in_the_size(framing: str, png: Path, capsys: Capture) -> N
 
 
 @pytest.mark.parametrize(
-    "option", [["-o", "a.xyz"], ["--reference", "none.png"], ["--missing", "m", "--missing-limit", "1"]]
+    "option",
+    [["-o", "a.xyz"], ["-o", "a.psd"], ["--reference", "none.png"], ["--missing", "m", "--missing-limit", "1"]],
 )
 def test_nothing_is_waited_for_that_could_not_be_written(
     option: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture

@@ -13,8 +13,8 @@
  *
  * To build it: compile the files obc*.c as C99, with obc_model.h (`onboard-train export-c -o obc_model.h`) where the
  * compiler looks for it. Whoever includes this file needs the same OBC_... settings as these: they say how large an
- * obc_encoder is. One of another size is refused by obc_reset(), with OBC_ERROR_CONFIG and nothing written. After any other
- * configuration that is refused, the encoder answers OBC_ERROR_STATE until it is reset.
+ * obc_encoder is. One of another size is refused by obc_reset(), with OBC_ERROR_CONFIG and nothing written. After any
+ * other configuration that is refused, the encoder answers OBC_ERROR_STATE until it is reset.
  */
 #ifndef OBC_H
 #define OBC_H
